@@ -1,0 +1,295 @@
+"""The files between two stages: read, check, write atomically. Works with numpy, Pillow and OpenCV alone.
+
+In: paths. Out: arrays that have been checked. One small file per image and stage, so that every stage can be resumed,
+sharded, looked at, or replaced by somebody else's files.
+
+==================  =====================================================================================
+score maps .npz     `classes` int16 (L), `maps` float (L, h, w), `size` int32 (H, W), `frame` int32 (4): see ScoreMaps
+masks .png          8-bit palette PNG in VOC's colours, values are class numbers, 255 = ignore
+superpixels .png    3-channel PNG, id = B + 256 G + 65536 R
+run.json            how a result came about
+==================  =====================================================================================
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import tempfile
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from icd.classes import voc_palette
+from icd.errors import InputError
+
+_PALETTE = voc_palette().tobytes()
+
+
+@dataclass(frozen=True)
+class ScoreMaps:
+    """Per-class localization maps of one image.
+
+    Attributes
+    ----------
+    classes : numpy.ndarray, shape (L,), int16
+        Foreground class numbers 1..C, ascending.
+    maps : numpy.ndarray, shape (L, h, w), float32 or float16
+        Scores on the network's grid; larger means more likely.
+    size : tuple of int
+        Height and width of the image.
+    frame : tuple of int
+        How the grid lies on the image, `(frame_height, frame_width, content_height, content_width)`: the grid spans a
+        frame of the first two; the image, scaled to the last two, lies in the frame's upper left corner. An image that
+        was padded to 513 and not scaled has `(513, 513, H, W)`; maps of the whole image have `(H, W, H, W)`.
+    """
+
+    classes: np.ndarray
+    maps: np.ndarray
+    size: tuple
+    frame: tuple
+
+
+def write_atomic(path, content: bytes) -> None:
+    """Write a file so that it is either wholly there or not at all, also when the process or the machine dies.
+
+    Raises
+    ------
+    OSError
+        The disk is full or the folder cannot be written; the old file, if any, is untouched and no rest is left.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise
+
+
+def _umask() -> int:
+    current = os.umask(0)
+    os.umask(current)
+    return current
+
+
+def write_json(path, value) -> None:
+    """Write `value` as indented JSON, atomically."""
+    write_atomic(path, (json.dumps(value, indent=2, sort_keys=False) + "\n").encode())
+
+
+def read_json(path):
+    """Read JSON; `InputError` where the file is missing or is not JSON."""
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(path, "a JSON file", "nothing there") from None
+    except ValueError as error:
+        raise InputError(path, "a JSON file", f"damaged content ({error})") from None
+
+
+def read_list(path) -> list:
+    """Read a list of ids (or names): one a line, CRLF and a missing last newline allowed.
+
+    Returns
+    -------
+    list of str
+
+    Raises
+    ------
+    InputError
+        The file is missing or empty, has a blank line inside, or repeats an entry.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(path, "a text file with one id a line", "nothing there")
+    try:
+        lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").split("\n")]
+    except UnicodeDecodeError:
+        raise InputError(path, "a UTF-8 text file with one id a line", "other bytes") from None
+    while lines and not lines[-1]:
+        lines.pop()
+    if not lines:
+        raise InputError(path, "a text file with one id a line", "an empty list")
+    seen = {}
+    for number, line in enumerate(lines, 1):
+        if not line:
+            raise InputError(path, "one id a line", f"a blank line {number}", "Remove it.")
+        if line in seen:
+            raise InputError(path, "every id once", f"{line!r} in lines {seen[line]} and {number}", "Remove one.")
+        seen[line] = number
+    return lines
+
+
+def score_maps_path(folder, image_id) -> Path:
+    """Where the score maps of an image lie."""
+    return Path(folder) / f"{image_id}.npz"
+
+
+def write_score_maps(path, scores: ScoreMaps) -> None:
+    """Write score maps as compressed `.npz` without pickles, atomically."""
+    buffer = io.BytesIO()
+    np.savez_compressed(
+        buffer,
+        classes=np.asarray(scores.classes, np.int16),
+        maps=scores.maps,
+        size=np.asarray(scores.size, np.int32),
+        frame=np.asarray(scores.frame, np.int32),
+    )
+    write_atomic(path, buffer.getvalue())
+
+
+def read_score_maps(path) -> ScoreMaps:
+    """Read and check score maps.
+
+    Raises
+    ------
+    InputError
+        The file is missing, damaged, or its arrays do not fit each other.
+    """
+    wanted = "score maps with the arrays classes, maps, size, frame"
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            content = {name: file[name] for name in ("classes", "maps", "size", "frame")}
+    except FileNotFoundError:
+        raise InputError(path, wanted, "nothing there", "Run the localization stage for this image.") from None
+    except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
+        raise InputError(path, wanted, f"a damaged or other file ({error})", "Delete it and localize again.") from None
+    classes, maps, size, frame = content["classes"], content["maps"], content["size"], content["frame"]
+    fits = maps.ndim == 3 and classes.shape == maps.shape[:1] and size.shape == (2,) and frame.shape == (4,)
+    if not fits or maps.dtype.kind != "f":
+        raise InputError(path, wanted, f"classes {classes.shape}, maps {maps.dtype} {maps.shape}, size {size.shape}")
+    if (np.diff(classes) <= 0).any() or (classes < 1).any():
+        raise InputError(path, "class numbers from 1, ascending", f"{classes.tolist()}")
+    return ScoreMaps(classes, maps, tuple(int(n) for n in size), tuple(int(n) for n in frame))
+
+
+def mask_path(folder, image_id) -> Path:
+    """Where the mask of an image lies."""
+    return Path(folder) / f"{image_id}.png"
+
+
+def write_mask(path, mask: np.ndarray) -> None:
+    """Write a mask as 8-bit palette PNG in VOC's colours, atomically.
+
+    Parameters
+    ----------
+    mask : numpy.ndarray, shape (H, W), uint8
+        Class numbers, 255 = ignore.
+    """
+    image = Image.fromarray(np.ascontiguousarray(mask, np.uint8))
+    image.putpalette(_PALETTE)
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    write_atomic(path, buffer.getvalue())
+
+
+def read_mask(path, size=None) -> np.ndarray:
+    """Read a mask: a palette PNG (its indices) or a gray PNG (its values).
+
+    Parameters
+    ----------
+    size : tuple of int, optional
+        The height and width it must have.
+
+    Returns
+    -------
+    numpy.ndarray, shape (H, W), uint8
+
+    Raises
+    ------
+    InputError
+        The file is missing, truncated, coloured, deeper than 8 bits, or of another size.
+    """
+    return _read_single_channel(path, "a mask (palette or 8-bit gray PNG)", size)
+
+
+def read_saliency(path, size=None) -> np.ndarray:
+    """Read a saliency map: 8-bit gray, 0..255. Arguments and errors as `read_mask`."""
+    return _read_single_channel(path, "a saliency map (8-bit gray PNG)", size)
+
+
+def _read_single_channel(path, wanted: str, size) -> np.ndarray:
+    try:
+        with Image.open(path) as image:
+            if image.mode not in ("P", "L", "1"):
+                raise InputError(path, wanted, f"an image of mode {image.mode}", "Write class numbers, not colours.")
+            values = np.array(image if image.mode != "1" else image.convert("L"), np.uint8)
+    except FileNotFoundError:
+        raise InputError(path, wanted, "nothing there") from None
+    except InputError:
+        raise
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise InputError(path, wanted, f"a damaged file ({error})", "Restore it from its source.") from None
+    _check_size(path, values, size)
+    return values
+
+
+def superpixels_path(folder, image_id) -> Path:
+    """Where the superpixels of an image lie."""
+    return Path(folder) / f"{image_id}.png"
+
+
+def write_superpixels(path, ids: np.ndarray) -> None:
+    """Write superpixel ids as a 3-channel PNG, id = B + 256 G + 65536 R, atomically.
+
+    Parameters
+    ----------
+    ids : numpy.ndarray, shape (H, W), integer, 0..2^24 - 1
+    """
+    planes = np.stack([ids & 255, (ids >> 8) & 255, (ids >> 16) & 255], -1).astype(np.uint8)
+    _, content = cv2.imencode(".png", planes)
+    write_atomic(path, content.tobytes())
+
+
+def read_superpixels(path, size=None) -> np.ndarray:
+    """Read superpixel ids.
+
+    Returns
+    -------
+    numpy.ndarray, shape (H, W), int32
+
+    Raises
+    ------
+    InputError
+        The file is missing, damaged, not a 3-channel 8-bit PNG, or of another size than `size`.
+    """
+    wanted = "superpixels (3-channel 8-bit PNG)"
+    try:
+        with Image.open(path) as image:
+            if image.mode != "RGB":
+                raise InputError(path, wanted, f"an image of mode {image.mode}", "Make it with `icd superpixels`.")
+            planes = np.array(image).astype(np.int32)
+    except FileNotFoundError:
+        raise InputError(path, wanted, "nothing there", "Make it with `icd superpixels`.") from None
+    except InputError:
+        raise
+    except (OSError, SyntaxError, ValueError) as error:
+        raise InputError(path, wanted, f"a damaged file ({error})", "Delete it and run `icd superpixels`.") from None
+    _check_size(path, planes, size)
+    return combine_superpixel_bytes(planes[..., ::-1])
+
+
+def combine_superpixel_bytes(planes: np.ndarray) -> np.ndarray:
+    """Turn the three bytes of superpixel ids, (H, W, 3) in the order B, G, R, into int32 ids (H, W)."""
+    planes = planes.astype(np.int32)
+    return planes[..., 0] + 256 * planes[..., 1] + 65536 * planes[..., 2]
+
+
+def _check_size(path, values: np.ndarray, size) -> None:
+    if size is not None and values.shape[:2] != tuple(size):
+        found = f"{values.shape[0]} x {values.shape[1]}"
+        raise InputError(path, f"{size[0]} x {size[1]} (height x width, as the image)", found)
