@@ -1,0 +1,101 @@
+"""One function over many items. In: a function and items. Out: its results in the order of the items, computed inline or
+in processes.
+
+The processes come from a fork server, which never imports the caller's modules, because MXNet does not survive a fork. The
+results do not depend on their number. They ignore Ctrl-C, which is the caller's business, and end when the caller dies.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections import deque
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import connection
+
+import cv2
+
+_function = None  # in a worker process: the function it was started with
+
+
+class Workers:
+    """Processes that share one function.
+
+    Parameters
+    ----------
+    function : callable
+        Takes one item; function, items and results must be picklable when `count` is not 0.
+    count : int
+        Number of processes; 0 calls the function in this process.
+    """
+
+    def __init__(self, function, count: int):
+        self._call, self._count, self._pool = function, count, None
+
+    def map(self, items, ahead: int = 0):
+        """Yield `function(item)` for every item, in order.
+
+        Parameters
+        ----------
+        ahead : int
+            How many items, besides two a process, are begun before they are asked for.
+
+        Raises
+        ------
+        Exception
+            What the function raised, in the place of its item.
+        RuntimeError
+            A worker process was killed from outside.
+        """
+        if self._count == 0:
+            yield from map(self._call, items)
+            return
+        pool, pending = self._start(), deque()
+        try:
+            for item in items:
+                pending.append(pool.submit(_call_function, item))
+                if len(pending) > 2 * self._count + ahead:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
+        except BrokenProcessPool:
+            self._pool = None
+            raise RuntimeError(
+                "a worker process was killed, perhaps for lack of memory: try fewer --workers"
+            ) from None
+        finally:
+            for future in pending:
+                future.cancel()
+
+    def close(self) -> None:
+        """End the processes; a later `map` starts new ones."""
+        if self._pool is not None:
+            self._pool.shutdown()
+            self._pool = None
+
+    def _start(self) -> ProcessPoolExecutor:
+        if self._pool is None:
+            context = multiprocessing.get_context("forkserver")
+            context.set_forkserver_preload([__name__])
+            self._pool = ProcessPoolExecutor(self._count, context, _start_worker, (self._call,))
+        return self._pool
+
+
+def _start_worker(function) -> None:
+    global _function
+    _function = function
+    cv2.setNumThreads(0)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_caller, daemon=True).start()
+
+
+def _end_with_caller() -> None:
+    connection.wait([multiprocessing.parent_process().sentinel])
+    os._exit(1)
+
+
+def _call_function(item):
+    return _function(item)
