@@ -12,6 +12,10 @@ from pathlib import Path
 MXNET_VERSION = "1.9.1"
 # The CUDA versions for which MXNet 1.9.1 was published as a wheel.
 CUDA_WHEELS = ("mxnet-cu112", "mxnet-cu113", "mxnet-cu114", "mxnet-cu115", "mxnet-cu116", "mxnet-cu117")
+# Machine code in those wheels; there is none of the kind that a driver could translate for a newer GPU (PTX). Code for
+# 8.6 runs on 8.9, since it is the same major version; 9.0 (H100, H200) and newer find nothing.
+CUDA_ARCHITECTURES = "sm_50, sm_60, sm_70, sm_80, sm_86"
+CUDA_MAJORS = (5, 6, 7, 8)
 
 # What libmxnet.so of a GPU wheel asks the loader for, and the NVIDIA wheel that brings it:
 # requirement -> library below site-packages/nvidia. In loading order: cusolver wants cublas to be there.
