@@ -1,0 +1,31 @@
+"""Backbones by name. A backbone turns RGB images into feature maps and offers the layers of its classification top."""
+
+from __future__ import annotations
+
+from icd.backbones.base import Backbone
+from icd.backbones.mobilenet_v2 import MobileNetV2
+from icd.backbones.small import Small
+from icd.backbones.vgg16 import VGG16
+from icd.errors import InputError
+
+BACKBONES = {"vgg16": VGG16, "mobilenet_v2": MobileNetV2, "small": Small}
+
+
+def create_backbone(name: str) -> Backbone:
+    """Make a backbone.
+
+    Parameters
+    ----------
+    name : {"vgg16", "mobilenet_v2", "small"}
+
+    Raises
+    ------
+    InputError
+        No backbone has that name.
+    """
+    if name not in BACKBONES:
+        raise InputError("backbone", " or ".join(BACKBONES), repr(name))
+    return BACKBONES[name](prefix="")
+
+
+__all__ = ["BACKBONES", "Backbone", "create_backbone"]

@@ -1,0 +1,92 @@
+"""What every backbone promises to the methods. In: RGB images 0..255. Out: named feature maps.
+
+All geometry is corner-aligned: with an input of S = stride * k + 1 pixels, cell (i, j) of the grid sits exactly on pixel
+(stride * i, stride * j).
+"""
+
+from __future__ import annotations
+
+from icd.compat import mx
+
+HybridBlock = mx.gluon.HybridBlock
+nn = mx.gluon.nn
+
+
+class Backbone(HybridBlock):
+    """A trunk and the recipe of its classification top.
+
+    Attributes
+    ----------
+    channels : int
+        Channels of the trunk's output, the branch point of the methods' heads.
+    stride : int
+        Pixels from one cell of the grid to the next.
+    pretrained_names : tuple of str
+        Beginnings of the parameter names that a pretrained file must hold.
+
+    Calling it maps images (N, 3, S, S), RGB 0..255, to features (N, channels, h, w); the normalisation of the pixel
+    values is part of the network.
+    """
+
+    channels: int
+    stride: int
+    pretrained_names: tuple = ()
+
+    def make_top(self, dropout: float, pooled: bool, suffix: str = "") -> "Top":
+        """Make a classification top: the layers between the trunk and the classifier.
+
+        Parameters
+        ----------
+        dropout : float
+            Probability after each layer.
+        pooled : bool
+            Whether the parameterless pooling that precedes the top is included.
+        suffix : str
+            Appended to the layers' names, so that a network may hold two tops.
+        """
+        raise NotImplementedError
+
+    def freeze(self) -> None:
+        """Exclude from training what the recipe of the pretrained weights keeps fixed; nothing unless overridden."""
+
+
+class Top(HybridBlock):
+    """Optional pooling, then layers; its output is the list of every layer's activation, without dropout.
+
+    Parameters
+    ----------
+    layers : list of HybridBlock
+        Each ends with its non-linearity.
+    widths : list of int
+        Output channels of the layers.
+    dropout : float
+        After every layer, before the next one; the last dropped-out map is the first element of the output.
+    """
+
+    def __init__(self, layers, widths, dropout=0.0, pooling=None):
+        super().__init__(prefix="")
+        self.widths = list(widths)
+        self.pooling = pooling
+        self.dropout = nn.Dropout(dropout, prefix="") if dropout else None
+        self.layers = layers
+        for layer in layers:
+            self.register_child(layer)
+
+    def hybrid_forward(self, F, features):
+        """Return [output for the classifier, activation of layer 1, activation of layer 2, ...]."""
+        hidden = features if self.pooling is None else self.pooling(features)
+        activations = []
+        for layer in self.layers:
+            hidden = layer(hidden)
+            activations.append(hidden)
+            if self.dropout is not None:
+                hidden = self.dropout(hidden)
+        return [hidden, *activations]
+
+
+def convolution(name, channels, kernel, in_channels, **options):
+    """A convolution followed by ReLU whose parameters are called `<name>_weight` and `<name>_bias`."""
+    options.setdefault("padding", kernel // 2)
+    return nn.Conv2D(
+        channels, kernel, in_channels=in_channels, activation="relu", prefix=f"{name}_", **options
+    )

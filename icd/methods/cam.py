@@ -1,0 +1,63 @@
+"""CAM: class activation maps of a plain multi-label classifier, the baseline of every method here.
+
+Zhou et al., "Learning Deep Features for Discriminative Localization", CVPR 2016. Needs tags only.
+Recipe: that of ICD (Fan et al., CVPR 2020), whose classification branch this is, so that the two can be compared.
+Published numbers: none for this recipe (the ICD paper's baseline is not stated in the sources at hand).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from icd.methods.base import HybridBlock, Method, TagClassifier, TagLoss, decay_weights_only
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Hyper-parameters; see `icd.methods.icd.Recipe` for their source."""
+
+    image_size: int = 321
+    batch_size: int = 32
+    num_epoch: int = 20
+    learning_rate: float = 1e-3
+    poly_power: float = 0.9
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    new_layer_multiplier: float = 10.0
+    dropout: float = 0.5
+    scales: tuple = (0.5, 0.75, 1.0, 1.25, 1.5)
+
+
+class Network(HybridBlock):
+    """A backbone and a classification branch."""
+
+    def __init__(self, backbone, num_classes, dropout):
+        super().__init__(prefix="")
+        self.backbone = backbone
+        self.classifier = TagClassifier(backbone, num_classes, dropout)
+
+    def hybrid_forward(self, F, images):
+        """Map images (N, 3, S, S) to class activation maps (N, C, h, w)."""
+        return self.classifier(self.backbone(images))
+
+
+class CAM(Method):
+    """A multi-label classifier whose last map is the CAM."""
+
+    Recipe = Recipe
+    score_maps = ("cam",)
+
+    def __init__(self, backbone, num_classes, recipe):
+        super().__init__(backbone, num_classes, recipe)
+        self.network = Network(backbone, num_classes, recipe.dropout)
+        self.network.classifier.fc8.collect_params().setattr("lr_mult", recipe.new_layer_multiplier)
+        decay_weights_only(self)
+        self.tag_loss = TagLoss(prefix="")
+
+    def losses(self, outputs, part):
+        """The tag loss."""
+        return {"cam": self.tag_loss(outputs, part["label"])}
+
+    def localize(self, images, labels):
+        """The activation maps, raw logits with bias."""
+        return {"cam": self(images)}

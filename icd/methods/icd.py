@@ -1,0 +1,238 @@
+"""ICD: an intra-class discriminator separates object from not-object inside the images of one class.
+
+Fan, Zhang, Song, Tan, "Learning Integral Objects with Intra-Class Discriminator for Weakly-Supervised Semantic
+Segmentation", CVPR 2020. Beyond tags it needs superpixels; saliency only in the seeds' `sal` variant.
+
+Published numbers: seeds 60.2 % mIoU without CRF, 62.2 % with CRF (VOC 2012, the author's re-run of the published code,
+js-fan/ICD issue 4; 255 in a prediction is not counted; split not stated there, the script scores train_aug);
+segmentation 64.1 / 64.3 % (val / test, tags only), 67.8 / 68.0 % with saliency, ResNet-101.
+Command: `python run_icd.py --gpus 0,1`, 20 epochs of 330 steps. `docs/results.md` holds what was measured here.
+
+Bottom-up, a direction per class in feature space splits the cells of single-tag images in two halves; the CAM tells
+which half is the object (sign); superpixels clean the result; top-down, a small network learns it and is the output.
+Symbols: x features (N, ch, h, w), w directions (C, ch), s score, E sign buffer (C, 2), T refined score, z logit,
+y tags (N, C), omega warm-up factor.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from icd.compat import mx
+from icd.methods.base import (
+    HybridBlock,
+    Method,
+    TagClassifier,
+    TagLoss,
+    binary_cross_entropy,
+    decay_weights_only,
+    nn,
+)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Hyper-parameters as published (CVPR 2020, and the code of its authors)."""
+
+    image_size: int = 321
+    batch_size: int = 32
+    num_epoch: int = 20
+    learning_rate: float = 1e-3
+    poly_power: float = 0.9
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    new_layer_multiplier: float = 10.0
+    dropout: float = 0.5
+    scales: tuple = (0.5, 0.75, 1.0, 1.25, 1.5)
+    bottom_up_scale: float = 10.0
+    sign_momentum: float = 0.9
+    confidence: float = 0.2
+    warmup_epochs: float = 2.0
+    warmup_exponent: float = 10.0
+
+
+class Network(HybridBlock):
+    """The classification branch (CAM), the bottom-up directions, and the top-down network."""
+
+    def __init__(self, backbone, num_classes, dropout):
+        super().__init__(prefix="")
+        self.backbone, self.num_classes = backbone, num_classes
+        self.classifier = TagClassifier(backbone, num_classes, dropout)
+        self.feat_bn = nn.BatchNorm(scale=False, in_channels=backbone.channels, prefix="feat_bn_")
+        self.top_down = backbone.make_top(dropout=0.0, pooled=False, suffix="_ft")
+        width = backbone.channels + sum(self.top_down.widths)
+        self.conv_ft = nn.Conv2D(num_classes, 1, in_channels=width, use_bias=False, prefix="conv_ft_")
+        self.icd_bu_weight = self.params.get("icd_bu_weight", shape=(num_classes, backbone.channels))
+
+    def hybrid_forward(self, F, images, icd_bu_weight):
+        """Map images (N, 3, S, S) to CAM, bottom-up score s and top-down logit z, each (N, C, h, w)."""
+        trunk = self.backbone(images)
+        cam = self.classifier(trunk)
+        x = self.feat_bn(trunk)
+        activations = self.top_down(x)[1:]
+        z = self.conv_ft(F.concat(x, *activations, dim=1))
+        return cam, self.bottom_up(F, F.BlockGrad(x), icd_bu_weight), z
+
+    def bottom_up(self, F, x, w):
+        """s = w_hat . x with w_hat = w / sqrt(|w|^2 + 1e-10)."""
+        norm = F.sqrt(F.sum(F.square(w), axis=1, keepdims=True) + 1e-10)
+        w_hat = F.reshape(F.broadcast_div(w, norm), (0, 0, 1, 1))
+        return F.Convolution(x, w_hat, num_filter=self.num_classes, kernel=(1, 1), no_bias=True)
+
+
+class ICD(Method):
+    """The network with its sign buffer and warm-up: parameters without gradient, so checkpoints hold them."""
+
+    Recipe = Recipe
+    needs_superpixels = True
+    score_maps = ("cam", "icd")
+
+    def __init__(self, backbone, num_classes, recipe):
+        super().__init__(backbone, num_classes, recipe)
+        self.network = Network(backbone, num_classes, recipe.dropout)
+        self.sign_buffer = self.add_state("icd_accum_resign_moving_mean", (num_classes, 2))
+        self.warmup = self.add_state("icd_td_warmup", (2,))
+        for block in (self.network.classifier.fc8, self.network.conv_ft):
+            block.collect_params().setattr("lr_mult", recipe.new_layer_multiplier)
+        decay_weights_only(self)
+        self.sign_statistics = SignStatistics(prefix="")
+        self.refinement = SuperpixelRefinement(backbone.stride)
+        self.tag_loss = TagLoss(prefix="")
+        self.bottom_up_loss = BottomUpLoss(recipe.bottom_up_scale)
+        self.top_down_loss = TopDownLoss(recipe.confidence)
+
+    def start_from(self, pretrained):
+        """Make the top-down layers copies of the classifier's (fc6_ft = fc6, fc7_ft = fc7)."""
+        copies = self.network.top_down.collect_params().values()
+        for target, source in zip(copies, self.network.classifier.top.collect_params().values()):
+            target.set_data(source.data())
+
+    def prepare(self, num_images, batch_size):
+        """Set the warm-up to its length W; the counter stands one above it before the first step."""
+        steps = int(self.recipe.warmup_epochs * num_images) // batch_size
+        self.warmup.set_data(mx.nd.array([steps + 1, max(steps, 1)]))
+
+    def update_state(self, outputs, parts):
+        """Move the sign buffer by the statistics of all devices, and count the warm-up down."""
+        sums = [self.sign_statistics(cam, s, part["label"]) for (cam, s, _), part in zip(outputs, parts)]
+        home = sums[0][0].context
+        total = sum(value.as_in_context(home) for value, _ in sums)
+        count = sum(value.as_in_context(home) for _, value in sums).reshape((-1, 1))
+        E = self.sign_buffer.data(home)
+        absent = mx.nd.broadcast_lesser(count, 0.999 * mx.nd.ones_like(E))
+        m = mx.nd.where(absent, E, total / mx.nd.maximum(count, 1e-5))
+        momentum = self.recipe.sign_momentum
+        warmup = self.warmup.data(home)
+        self.sign_buffer.set_data(momentum * E + (1 - momentum) * m)
+        self.warmup.set_data(mx.nd.concat(mx.nd.maximum(warmup[0:1] - 1, 0), warmup[1:2], dim=0))
+
+    def losses(self, outputs, part):
+        """The three losses of the paper: `cam`, `bottom_up`, `top_down` (the latter warmed up)."""
+        cam, s, z = outputs
+        context, label = z.context, part["label"]
+        T = self.refinement(self.rectify(s), part["superpixel"], part["regions"], label)
+        remaining, steps = self.warmup.data(context)
+        omega = mx.nd.exp(-self.recipe.warmup_exponent * remaining / steps)
+        return {
+            "cam": self.tag_loss(cam, label),
+            "bottom_up": self.bottom_up_loss(s, label),
+            "top_down": omega * self.top_down_loss(z, T, label),
+        }
+
+    def rectify(self, s):
+        """Give the score its sign: -1 where the CAM is weaker on the positive side, E+ < E-."""
+        E = self.sign_buffer.data(s.context)
+        sign = 1 - 2 * (E[:, 0] < E[:, 1])
+        return mx.nd.BlockGrad(s) * sign.reshape((1, -1, 1, 1))
+
+    def localize(self, images, labels):
+        """The CAM and the top-down logit, both raw."""
+        cam, _, z = self.network(images)
+        return {"cam": cam, "icd": z}
+
+
+class BottomUpLoss(HybridBlock):
+    """L_bu = -(scale / 2 / (h w)) sum over single-tag images of y s^2: pushes w to the leading direction of x."""
+
+    def __init__(self, scale):
+        super().__init__(prefix="")
+        self.scale = scale
+
+    def hybrid_forward(self, F, s, label):
+        """Map the score (N, C, h, w) and tags (N, C) to the loss (1,)."""
+        single = F.sum(label, axis=1, keepdims=True) < 1.001
+        energy = F.mean(F.square(s), axis=(2, 3))
+        return -self.scale / 2 * F.sum(F.broadcast_mul(label, single) * energy)
+
+
+class SignStatistics(HybridBlock):
+    """Mean positive CAM on either side of the score, summed over the images that have the class."""
+
+    def hybrid_forward(self, F, cam, s, label):
+        """Return sums over images, (C, 2) for s > 0 and s < 0, and the number of images with the class, (C,)."""
+        cam, s, sides = F.relu(F.BlockGrad(cam)), F.BlockGrad(s), []
+        for side in (s > 0, s < 0):
+            count = F.sum(side, axis=(2, 3))
+            mean = F.sum(cam * side, axis=(2, 3)) / F.maximum(count, 1e-5)
+            sides.append(F.sum(mean * label, axis=0))
+        return F.stack(*sides, axis=1), F.sum(label, axis=0)
+
+
+class SuperpixelRefinement(HybridBlock):
+    """One score a superpixel, positive for at most one class.
+
+    A superpixel is foreground if most of its cells are positive for some class; it then belongs to the class that is
+    the strongest on average, after normalisation across classes at each cell.
+    """
+
+    def __init__(self, stride):
+        super().__init__(prefix="")
+        self.stride = stride
+
+    def hybrid_forward(self, F, score, superpixel, regions, label):
+        """Refine rectified scores.
+
+        `score` (N, C, h, w), `superpixel` (N, S, S) ids, `regions` arange(K), `label` (N, C) -> T (N, C, h, w).
+        """
+        # Corner-aligned sampling: the cell (i, j) lies on the pixel (stride i, stride j).
+        ids = F.slice(superpixel, begin=(0, None, None), end=(None, None, None), step=(1, self.stride, self.stride))
+        member = F.broadcast_equal(F.reshape(ids, (0, 1, -1)), F.reshape(regions, (1, -1, 1)))
+        size = F.maximum(F.sum(member, axis=2), 1).expand_dims(1)
+        y = label.expand_dims(2)
+        v = F.broadcast_mul(F.reshape(score, (0, 0, -1)), y)
+
+        def region_mean(values):
+            return F.broadcast_div(F.batch_dot(values, member, transpose_b=True), size)
+
+        vote = F.batch_dot(F.sign(v), member, transpose_b=True)
+        foreground = F.max(vote, axis=1, keepdims=True) > 1e-5
+        positive = F.relu(v)
+        u = F.broadcast_div(positive, F.maximum(F.max(v, axis=1, keepdims=True), 1e-5))
+        mean_u = region_mean(u)
+        winner = F.broadcast_equal(F.expand_dims(F.argmax(mean_u, axis=1), 1), _class_index(F, mean_u))
+        is_object = F.broadcast_mul(F.broadcast_mul(winner, foreground), y)
+        t = F.where(is_object, region_mean(positive), region_mean(F.minimum(v, 0)))
+        return F.reshape_like(F.batch_dot(t, member), score)
+
+
+def _class_index(F, values):
+    """The class number of every entry of (N, C, K)."""
+    return F.cumsum(F.ones_like(values), axis=1) - 1
+
+
+class TopDownLoss(HybridBlock):
+    """L_td = (1 / (h w)) sum of y M BCE(z, t) on the confident cells of the refined score."""
+
+    def __init__(self, confidence):
+        super().__init__(prefix="")
+        self.confidence = confidence
+
+    def hybrid_forward(self, F, z, T, label):
+        """Map logits z and refined scores T (N, C, h, w) and tags (N, C) to the loss (1,)."""
+        T = F.BlockGrad(T)
+        highest = F.maximum(F.max(T, axis=(2, 3), keepdims=True), 1e-5)
+        lowest = F.minimum(F.min(T, axis=(2, 3), keepdims=True), -1e-5)
+        s_hat = F.broadcast_div(F.relu(T), highest) - F.broadcast_div(F.minimum(T, 0), lowest)
+        M = F.abs(s_hat) > self.confidence
+        per_class = F.mean(M * binary_cross_entropy(F, z, s_hat > 0), axis=(2, 3))
+        return F.sum(per_class * label)
