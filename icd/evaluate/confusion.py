@@ -1,0 +1,71 @@
+"""Counts of pixels by truth and prediction: one pass over an image, exact in int64.
+
+In: two label maps of one image. Out: a table from which every convention's score follows, so that masks are read once.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from icd.classes import IGNORE
+from icd.errors import InputError
+from icd.evaluate.policies import Convention
+
+
+def joint_table(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
+    """Count every pair of values.
+
+    Parameters
+    ----------
+    truth, prediction : numpy.ndarray, shape (H, W), uint8
+
+    Returns
+    -------
+    numpy.ndarray, shape (256, 256), int64
+        Pixels by truth (row) and prediction (column).
+    """
+    pairs = truth.astype(np.uint16)
+    pairs <<= 8
+    pairs |= prediction
+    return np.bincount(pairs.ravel(), minlength=65536).reshape(256, 256)
+
+
+def class_counts(
+    table: np.ndarray, classes: int, convention: Convention, truth_name, prediction_name
+) -> np.ndarray:
+    """Reduce a table of values to a table of classes.
+
+    Parameters
+    ----------
+    table : numpy.ndarray, shape (256, 256), int64
+    classes : int
+        C, the number of foreground classes.
+    truth_name, prediction_name : str or os.PathLike
+        For the message.
+
+    Returns
+    -------
+    numpy.ndarray, shape (C + 1, C + 2), int64
+        Rows: truth 0..C (255 is left out); columns: prediction 0..C, then undefined (255).
+
+    Raises
+    ------
+    InputError
+        A value is neither a class number nor 255 and the convention refuses such values.
+    """
+    known = table[:IGNORE]
+    if convention.unknown_truth == "refuse" and known[classes + 1 :].any():
+        _refuse(truth_name, classes, known.sum(1), "")
+    known = known[: classes + 1]
+    if convention.unknown_prediction == "refuse" and known[:, classes + 1 : IGNORE].any():
+        _refuse(
+            prediction_name, classes, known.sum(0)[:IGNORE], "Is the number of classes right (--classes)?"
+        )
+    undefined = known[:, classes + 1 :].sum(1, keepdims=True)
+    return np.concatenate([known[:, : classes + 1], undefined], 1)
+
+
+def _refuse(name, classes: int, pixels: np.ndarray, remedy: str) -> None:
+    values = np.flatnonzero(pixels)
+    found = ", ".join(str(value) for value in values[values > classes][:5])
+    raise InputError(name, f"class numbers 0..{classes} and {IGNORE}", f"the value {found}", remedy)

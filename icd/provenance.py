@@ -1,0 +1,168 @@
+"""How a result came about: `run.json` beside every result.
+
+In: facts that the caller knows. Out: the file, with command, versions and machine filled in. Never imports MXNet; its
+version is read from the installed package.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import os
+import platform
+import shlex
+import sys
+from importlib import metadata
+from pathlib import Path
+
+import numpy as np
+
+import icd
+from icd.errors import InputError
+from icd.files import read_json, read_list, write_json
+
+FILE = "run.json"
+_PACKAGES = ("mxnet", "numpy", "opencv-python-headless", "opencv-python", "Pillow", "scipy", "pydensecrf2")
+
+
+def write_run(
+    folder,
+    *,
+    recipe=None,
+    command=None,
+    device="cpu",
+    data_list=None,
+    initial_weights=None,
+    extra_supervision=(),
+    threshold_policy=None,
+    seed=None,
+    **facts,
+) -> dict:
+    """Write `run.json` into a folder.
+
+    Parameters
+    ----------
+    folder : str or os.PathLike
+    recipe : dataclass or dict, optional
+        Hyper-parameters of the method.
+    command : sequence of str, optional
+        Default: this process's command line.
+    device : str
+        What the run used, as a person would say it ("cpu", "gpu 0: Tesla V100").
+    data_list, initial_weights : str or os.PathLike, optional
+        Files; their name and sha256 are kept, and the number of ids of the list. No weights means a random start.
+    extra_supervision : sequence of str
+        What was used beyond tags ("saliency", "masks for choosing the threshold").
+    threshold_policy : str, optional
+        How the background threshold came about: "none", "fixed 0.2", "best on train masks".
+    seed : int, optional
+    **facts
+        Anything else: dataset, split, stage, crf, backbone, ...
+
+    Returns
+    -------
+    dict
+        What was written.
+    """
+    run = {
+        "recipe": recipe,
+        "command": shlex.join(sys.argv if command is None else [str(part) for part in command]),
+        "device": device,
+        "data_list": None if data_list is None else _describe(data_list, len(read_list(data_list))),
+        "initial_weights": None if initial_weights is None else _describe(initial_weights),
+        "extra_supervision": list(extra_supervision),
+        "threshold_policy": threshold_policy,
+        "seed": seed,
+        **facts,
+        "versions": versions(),
+        "machine": machine(),
+    }
+    run = plain(run)
+    write_json(Path(folder) / FILE, run)
+    return run
+
+
+def read_run(folder) -> dict:
+    """Read `run.json` of a folder; an empty dict where there is none.
+
+    Raises
+    ------
+    InputError
+        The file is damaged or holds something else than a JSON object.
+    """
+    path = Path(folder) / FILE
+    if not path.is_file():
+        return {}
+    run = read_json(path)
+    if not isinstance(run, dict):
+        raise InputError(path, "a JSON object", f"a {type(run).__name__}")
+    return run
+
+
+def file_sha256(path) -> str:
+    """sha256 of a file in hexadecimal; `InputError` where it is missing."""
+    digest = hashlib.sha256()
+    try:
+        with open(path, "rb") as file:
+            for block in iter(lambda: file.read(1 << 20), b""):
+                digest.update(block)
+    except (FileNotFoundError, IsADirectoryError):
+        raise InputError(path, "a file", "nothing there") from None
+    return digest.hexdigest()
+
+
+def versions() -> dict:
+    """Versions of this package, Python, and the packages that numbers depend on."""
+    found = {"icd": icd.__version__, "python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    loaded = sys.modules.get("mxnet")
+    if loaded is not None:
+        found["mxnet"] = loaded.__version__
+    return found
+
+
+def machine() -> dict:
+    """Processor model, usable cores and operating system."""
+    return {"cpu": _cpu_model(), "cores": available_cores(), "system": platform.platform()}
+
+
+def available_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def plain(value):
+    """The same value in JSON's types: dataclasses, paths, tuples and numpy values are turned into theirs."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return plain(dataclasses.asdict(value))
+    if isinstance(value, dict):
+        return {str(key): plain(entry) for key, entry in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [plain(entry) for entry in value]
+    if isinstance(value, np.ndarray):
+        return plain(value.tolist())
+    if isinstance(value, np.generic):
+        return plain(value.item())
+    if isinstance(value, float) and value != value:
+        return None
+    return str(value) if isinstance(value, os.PathLike) else value
+
+
+def _describe(path, ids=None) -> dict:
+    content = {"path": str(path), "sha256": file_sha256(path)}
+    return content if ids is None else {**content, "ids": ids}
+
+
+def _cpu_model() -> str:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            for line in file:
+                if line.lower().startswith(("model name", "hardware")):
+                    return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()

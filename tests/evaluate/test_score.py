@@ -1,0 +1,346 @@
+"""Scores against the originals' own programs, against a plain loop, and what the evaluator refuses."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from icd.classes import VOC_CLASSES
+from icd.errors import InputError
+from icd.evaluate import score, score_masks
+from icd.evaluate.boundary import boundary_counts
+from icd.evaluate.confusion import class_counts, joint_table
+from icd.evaluate.policies import CONVENTIONS, POLICIES
+from icd.evaluate.scores import Scores
+from icd.files import write_mask
+
+SIX = [str(k) for k in range(6)]
+
+
+@pytest.fixture
+def six_pictures(golden, write_masks):
+    """Truth and predictions of the golden set, and the golden numbers."""
+    content = np.load(golden / "evaluation" / "iou.npz")
+    truth = write_masks("truth", {k: content[f"gt_{k}"] for k in SIX})
+    predictions = write_masks("predictions", {k: content[f"pred_{k}"] for k in SIX})
+    return predictions, truth, content
+
+
+def _defined(values):
+    return np.where(values == -1, np.nan, values)
+
+
+def test_seam_and_ppc_golden(six_pictures):
+    predictions, truth, content = six_pictures
+    for name in ("ppc", "seam"):
+        scores = score_masks(predictions, truth, SIX, VOC_CLASSES, name)
+        np.testing.assert_allclose(100 * scores.iou, content["seam_iou_percent"], atol=2e-4)
+        assert 100 * scores.miou == pytest.approx(content["seam_miou_percent"][0], abs=6e-5)
+
+
+def test_deeplab_golden(six_pictures):
+    predictions, truth, content = six_pictures
+    scores = score_masks(predictions, truth, SIX, VOC_CLASSES, "deeplab")
+    np.testing.assert_allclose(scores.iou, _defined(content["deeplab_iou"]), atol=2e-6)
+    recall = scores.per_class["recall"]
+    found = [scores.pixel_accuracy, scores.mean(recall), scores.frequency_weighted_iou, scores.miou]
+    np.testing.assert_allclose(found, content["deeplab_summary"], atol=2e-6)
+
+
+def test_eps_golden(six_pictures):
+    predictions, truth, content = six_pictures
+    for k in (1, 2):  # with 255 and 21 in the predictions, and larger than the truth
+        padded = np.pad(content[f"pred_eps_{k}"], ((0, 3), (0, 5)), constant_values=7)
+        write_mask(predictions / f"{k}.png", padded)
+    scores = score_masks(predictions, truth, SIX, VOC_CLASSES, "eps", boundary=False)
+    np.testing.assert_array_equal(scores.confusion, content["eps_hist"].astype(np.int64))
+    for name in ("iou", "precision", "recall"):
+        np.testing.assert_allclose(scores.per_class[name], _defined(content[f"eps_{name}"]), atol=2e-6)
+    means = [scores.mean(scores.per_class[name]) for name in ("precision", "recall")]
+    found = [scores.pixel_accuracy, scores.miou, *means, scores.frequency_weighted_iou]
+    np.testing.assert_allclose(found, content["eps_summary"], atol=2e-6)
+
+
+def test_icd_golden(golden, write_masks):
+    from PIL import Image
+
+    folder = golden / "evaluation" / "icd"
+    read = {
+        name: np.array(Image.open(folder / f"{name}.png"))
+        for name in ("pair0_gt", "pair1_gt", "pair0_pred", "pair1_pred")
+    }
+    truth = write_masks("truth", {k: read[f"pair{k}_gt"] for k in (0, 1)})
+    predictions = write_masks("predictions", {k: read[f"pair{k}_pred"] for k in (0, 1)})
+    content = np.load(folder / "iou.npz")
+    both = score_masks(predictions, truth, ["0", "1"], VOC_CLASSES, "icd")
+    np.testing.assert_allclose(both.iou, content["iou_both"], atol=1e-6)
+    assert both.miou == pytest.approx(float(content["miou_both"]), abs=1e-6)
+    for k in (0, 1):
+        single = score_masks(predictions, truth, [str(k)], VOC_CLASSES, "icd")
+        np.testing.assert_allclose(single.iou, content["iou_single"][k], atol=1e-6)
+    with pytest.raises(InputError, match="the value 40"):
+        score_masks(predictions, truth, ["0", "1"], VOC_CLASSES, "drop")
+
+
+@pytest.mark.parametrize("variant", ["vwe", "vwl_l"])
+def test_vwe_golden(golden, write_masks, variant):
+    folder = golden / "evaluation" / variant
+    content = np.load(folder / "scores.npz")
+    masks = {
+        name: _read(folder / f"{name}.png")
+        for name in ("image0_label", "image1_label", "image0_truth", "image1_truth")
+    }
+    predictions = write_masks("predictions", {k: masks[f"image{k}_label"] for k in (0, 1)})
+    truth = write_masks("truth", {k: masks[f"image{k}_truth"] for k in (0, 1)})
+    scores = score_masks(predictions, truth, ["0", "1"], VOC_CLASSES, "vwe")
+    np.testing.assert_allclose(scores.iou, _defined(content["class_iou"]), atol=1e-6)
+    assert scores.miou == pytest.approx(float(content["mean_iou"]), abs=1e-6)
+    assert scores.pixel_accuracy == pytest.approx(float(content["pixel_accuracy"]), abs=1e-6)
+    assert scores.mean(scores.per_class["recall"]) == pytest.approx(float(content["mean_accuracy"]), abs=1e-6)
+
+
+def test_drs_golden(golden, write_masks):
+    folder = golden / "evaluation" / "drs"
+    content = np.load(folder / "scores.npz")
+    predictions = write_masks(
+        "predictions", {k: _read(folder / f"case{k}_label_without_ignore.png") for k in (0, 1)}
+    )
+    truth = write_masks("truth", {k: _read(folder / f"case{k}_truth.png") for k in (0, 1)})
+    scores = score_masks(predictions, truth, ["0", "1"], VOC_CLASSES, "drs")
+    np.testing.assert_allclose(scores.iou, _defined(content["class_iou"]), atol=1e-6)
+    assert scores.miou == pytest.approx(float(content["mean_iou"]), abs=1e-6)
+    assert scores.pixel_accuracy == pytest.approx(float(content["pixel_accuracy"]), abs=1e-6)
+
+
+def _read(path):
+    from PIL import Image
+
+    return np.array(Image.open(path))
+
+
+def test_spec_example_of_icd(write_masks):
+    truth = write_masks("truth", {"a": [[0, 0, 1, 255], [1, 1, 2, 0]]})
+    predictions = write_masks("predictions", {"a": [[0, 1, 1, 1], [255, 1, 0, 0]]})
+    scores = score_masks(predictions, truth, ["a"], ("one", "two"), "icd")
+    np.testing.assert_allclose(scores.iou, [0.5, 2 / 3, 0], atol=1e-9)
+    assert scores.miou == pytest.approx(0.3889, abs=5e-5)
+    assert scores.coverage == pytest.approx(6 / 7)
+    np.testing.assert_allclose(list(scores.per_policy.values()), [7 / 18, 0.3, 1 / 3], atol=1e-9)
+
+
+def _slow_scores(truths, predictions, classes, policy):
+    """The definition, one class and one image at a time."""
+    hit, union = np.zeros(classes + 1), np.zeros(classes + 1)
+    for k in truths:
+        truth, prediction = truths[k].astype(int), predictions[k].astype(int)
+        if policy == "background":
+            prediction = np.where(prediction == 255, 0, prediction)
+        known = (truth != 255) & ((prediction != 255) | (policy != "drop"))
+        for number in range(classes + 1):
+            a, b = (truth == number) & known, (prediction == number) & known
+            hit[number] += (a & b).sum()
+            union[number] += (a | b).sum()
+    with np.errstate(invalid="ignore"):
+        return hit / union
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_policies_equal_the_definition(random_masks, write_masks, policy):
+    truths, predictions = random_masks(9)
+    folders = write_masks("predictions", predictions), write_masks("truth", truths)
+    scores = score_masks(*folders, list(truths), VOC_CLASSES, policy)
+    expected = _slow_scores(truths, predictions, 20, policy)
+    np.testing.assert_allclose(scores.iou, expected, atol=1e-12)
+    assert scores.miou == pytest.approx(np.nanmean(expected), abs=1e-12)
+    assert scores.per_policy[policy] == scores.miou
+    for image_id, value in scores.per_image.items():
+        alone = _slow_scores({0: truths[image_id]}, {0: predictions[image_id]}, 20, policy)
+        assert value == pytest.approx(np.nanmean(alone), abs=1e-6)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(1, 254), st.integers(0, 2**31 - 1))
+def test_counts_add_up_for_any_number_of_classes(classes, seed):
+    random = np.random.RandomState(seed)
+    values = [*range(min(classes + 1, 255)), 255]
+    truth, prediction = random.choice(values, (2, 13, 17)).astype(np.uint8)
+    table = joint_table(truth, prediction)
+    counts = class_counts(table, classes, CONVENTIONS["drop"], "truth", "prediction")
+    assert table.sum() == truth.size
+    assert counts.shape == (classes + 1, classes + 2)
+    assert counts.sum() == (truth != 255).sum()
+    assert counts[:, -1].sum() == ((truth != 255) & (prediction == 255)).sum()
+
+
+def test_subset_of_classes(random_masks, write_masks):
+    truths, predictions = random_masks(5, seed=3)
+    folders = write_masks("predictions", predictions), write_masks("truth", truths)
+    scores = score_masks(*folders, list(truths), VOC_CLASSES, evaluated_classes=(0, 1, 20))
+    left_out = {k: np.where(np.isin(truth, (0, 1, 20)), truth, 255) for k, truth in truths.items()}
+    expected = _slow_scores(left_out, predictions, 20, "drop")
+    np.testing.assert_allclose(scores.iou[[0, 1, 20]], expected[[0, 1, 20]], atol=1e-12)
+    assert np.isnan(np.delete(scores.iou, [0, 1, 20])).all()
+    assert scores.miou == pytest.approx(expected[[0, 1, 20]].mean())
+    assert scores.as_dict()["evaluated_classes"] == [0, 1, 20]
+    with pytest.raises(InputError, match="0 to 20"):
+        score_masks(*folders, list(truths), VOC_CLASSES, evaluated_classes=(0, 21))
+
+
+def test_workers_and_order_do_not_change_the_counts(random_masks, write_masks, monkeypatch):
+    monkeypatch.setattr(score, "CHUNK", 4)
+    truths, predictions = random_masks(21, seed=5)
+    folders = write_masks("predictions", predictions), write_masks("truth", truths)
+    one = score_masks(*folders, list(truths), VOC_CLASSES, workers=1)
+    two = score_masks(*folders, list(truths)[::-1], VOC_CLASSES, workers=2)
+    np.testing.assert_array_equal(one.counts, two.counts)
+    np.testing.assert_array_equal(one.boundary, two.boundary)
+    assert one.per_image == two.per_image
+
+
+def test_boundary_of_a_perfect_prediction_is_one(random_masks):
+    truth = np.zeros((60, 80), np.uint8)
+    truth[20:40, 20:60], truth[18:20, 18:62] = 5, 255
+    intersection, union = boundary_counts(
+        truth, np.where(truth == 255, 9, truth).astype(np.uint8), 20, "drop"
+    )
+    np.testing.assert_array_equal(intersection, union)
+    # Width: 2 % of the diagonal 100 = 2 pixels, so the frame of a 20 x 40 rectangle without its 16 x 36 core.
+    assert intersection[5] == 20 * 40 - 16 * 36
+
+
+def test_boundary_of_a_shifted_square():
+    truth, prediction = np.zeros((2, 50, 50), np.uint8)
+    truth[10:30, 10:30], prediction[10:30, 14:34] = 1, 1
+    intersection, union = boundary_counts(truth, prediction, 1, "drop")
+    # Bands of 1 pixel (2 % of 70.7 = 1.4): two frames of 76 pixels which share 16 pixels above and 16 below.
+    assert (intersection[1], union[1]) == (32, 120)
+
+
+def test_boundary_treats_255_by_policy():
+    truth = np.zeros((50, 50), np.uint8)
+    truth[10:30, 10:30] = 1
+    prediction = truth.copy()
+    prediction[:, 20:] = 255
+    drop, background, error = (boundary_counts(truth, prediction, 1, policy)[:, 1] for policy in POLICIES)
+    assert drop[0] == drop[1]
+    assert background[0] < background[1]
+    np.testing.assert_array_equal(background, error)
+
+
+@pytest.mark.parametrize("name", ["vwe", "deeplab", "drs"])
+def test_255_is_refused_where_the_original_breaks(write_masks, name):
+    truth = write_masks("truth", {"a": np.zeros((4, 4))})
+    predictions = write_masks("predictions", {"a": np.full((4, 4), 255)})
+    scores = score_masks(predictions, truth, ["a"], VOC_CLASSES, name)
+    with pytest.raises(InputError, match="16 pixels of 255"):
+        _ = scores.miou
+
+
+def test_missing_predictions_are_listed(write_masks):
+    truth = write_masks("truth", {k: np.zeros((4, 4)) for k in "abc"})
+    predictions = write_masks("predictions", {"b": np.zeros((4, 4))})
+    scores = score_masks(predictions, truth, list("abc"), VOC_CLASSES)
+    assert (scores.images, scores.missing) == (1, ("a", "c"))
+    assert scores.as_dict()["missing"] == ["a", "c"]
+    with pytest.raises(InputError, match="none of the 2 ids"):
+        score_masks(predictions, truth, ["x", "y"], VOC_CLASSES)
+
+
+def test_faults_are_named(write_masks, tmp_path):
+    from PIL import Image
+
+    good = np.zeros((4, 6))
+    truth = write_masks("truth", dict.fromkeys("abcdef", good))
+    predictions = write_masks("predictions", dict.fromkeys("abcdefg", good))
+    noise = np.random.RandomState(0).randint(0, 21, (40, 60)).astype(np.uint8)
+    write_mask(predictions / "a.png", noise)
+    (predictions / "a.png").write_bytes((predictions / "a.png").read_bytes()[:-300])
+    Image.new("RGB", (6, 4)).save(predictions / "b.png")
+    write_mask(predictions / "c.png", np.full((4, 6), 21, np.uint8))
+    (predictions / "d.PNG").write_bytes((predictions / "d.png").read_bytes())
+    write_mask(predictions / "e.png", np.zeros((6, 4), np.uint8))
+    write_mask(truth / "f.png", np.full((4, 6), 77, np.uint8))
+    expected = {
+        "a": r"a\.png.*damaged",
+        "b": r"b\.png.*mode RGB",
+        "c": r"c\.png.*0\.\.20 and 255; found the value 21",
+        "d": "one mask for d",
+        "e": r"e\.png: expected 4 x 6 .* found 6 x 4",
+        "f": r"truth/f\.png.*the value 77",
+        "g": r"truth/g\.png.*nothing there",
+    }
+    for image_id, message in expected.items():
+        with pytest.raises(InputError, match=message):
+            score_masks(predictions, truth, [image_id], VOC_CLASSES)
+    with pytest.raises(InputError, match="folder of masks"):
+        score_masks(tmp_path / "nowhere", truth, ["a"], VOC_CLASSES)
+    with pytest.raises(InputError, match="drop, background"):
+        score_masks(predictions, truth, ["a"], VOC_CLASSES, "strict")
+
+
+def test_an_interrupted_run_goes_on(random_masks, write_masks, tmp_path, monkeypatch):
+    monkeypatch.setattr(score, "CHUNK", 2)
+    truths, predictions = random_masks(10, seed=7)
+    folders = write_masks("predictions", predictions), write_masks("truth", truths)
+    ids, note = list(truths), tmp_path / "note.npz"
+    whole = score_masks(*folders, ids, VOC_CLASSES, workers=1)
+
+    def interrupt(done, total):
+        if done == 6:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        score_masks(*folders, ids, VOC_CLASSES, workers=1, partial=note, progress=interrupt)
+    seen = []
+    resumed = score_masks(
+        *folders, ids, VOC_CLASSES, workers=1, partial=note, progress=lambda *x: seen.append(x)
+    )
+    assert seen == [(8, 10), (10, 10)]
+    assert not note.exists()
+    np.testing.assert_array_equal(resumed.counts, whole.counts)
+    np.testing.assert_array_equal(resumed.boundary, whole.boundary)
+    assert resumed.per_image == whole.per_image
+
+
+def test_a_note_of_other_or_changed_files_is_not_used(random_masks, write_masks, tmp_path, monkeypatch):
+    import os
+
+    monkeypatch.setattr(score, "CHUNK", 2)
+    truths, predictions = random_masks(6, seed=8)
+    folders = write_masks("predictions", predictions), write_masks("truth", truths)
+    ids, note = list(truths), tmp_path / "note.npz"
+
+    def leave_note():
+        def stop(done, total):
+            raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            score_masks(*folders, ids, VOC_CLASSES, workers=1, partial=note, progress=stop)
+
+    def images_counted(**changes):
+        seen = []
+        arguments = {"policy": "drop", "workers": 1, "partial": note, "progress": lambda *x: seen.append(x)}
+        score_masks(*folders, ids, VOC_CLASSES, **{**arguments, **changes})
+        return len(seen)
+
+    leave_note()
+    assert images_counted(policy="error") == 3
+    leave_note()
+    later = note.stat().st_mtime + 5
+    os.utime(folders[0] / f"{ids[0]}.png", (later, later))
+    assert images_counted() == 3
+    note.write_bytes(b"damaged")
+    assert images_counted() == 3
+
+
+def test_as_dict_is_json_without_nan(write_masks):
+    truth = write_masks("truth", {"a": np.zeros((4, 4))})
+    scores = score_masks(truth, truth, ["a"], VOC_CLASSES)
+    content = json.loads(json.dumps(scores.as_dict(per_image=True), allow_nan=False))
+    assert content["classes"][3]["iou"] is None
+    assert content["miou"] == 1 and content["per_image"] == {"a": 1.0}
+    assert isinstance(scores, Scores)
