@@ -1,7 +1,15 @@
-"""Builds `icd._native` with CMake and pybind11; everything else stands in pyproject.toml."""
+"""Installs the package: builds `icd._native` with CMake and pybind11 and chooses the wheels that suit the machine.
 
+ICD_MXNET names the MXNet wheel (``mxnet``, ``mxnet-cu117``, …, ``none``); `icd/wheels.py` knows what each needs.
+"""
+
+import os
+import re
+import runpy
+import shutil
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 
 from setuptools import Extension, find_packages, setup
@@ -21,9 +29,12 @@ class CMakeBuild(build_ext):
     """Run CMake; the module lands where setuptools expects it (in the source tree with `--inplace`)."""
 
     def build_extension(self, extension):
+        check_build_tools()
         target = Path(self.get_ext_fullpath(extension.name)).resolve().parent
         scratch = Path(self.build_temp).resolve()
         scratch.mkdir(parents=True, exist_ok=True)
+        # An older cache names the build tools of pip's temporary environment, which is gone.
+        (scratch / "CMakeCache.txt").unlink(missing_ok=True)
         configure = [
             "cmake",
             "-S",
@@ -34,14 +45,44 @@ class CMakeBuild(build_ext):
             f"-DPython_EXECUTABLE={sys.executable}",
             f"-DCMAKE_LIBRARY_OUTPUT_DIRECTORY={target}",
         ]
+        if shutil.which("ninja"):  # comes with pip's build environment; without it CMake wants make
+            configure += ["-G", "Ninja"]
         subprocess.run(configure, check=True)
         subprocess.run(["cmake", "--build", str(scratch), "--config", "Release", "-j2"], check=True)
 
 
+def check_build_tools():
+    """Stop with one line where the compiler or Python's headers are missing, before CMake stops with fifty."""
+    compilers = [os.environ.get("CXX", "c++").split()[0], "g++", "clang++"]
+    if not any(shutil.which(compiler) for compiler in compilers):
+        sys.exit(
+            "icd: no C++ compiler found; a C++17 one is needed. On Debian or Ubuntu: apt-get install g++"
+        )
+    header = Path(sysconfig.get_paths()["include"], "Python.h")
+    if not header.is_file():
+        sys.exit(
+            f"icd: Python's headers are missing ({header}). On Debian or Ubuntu: apt-get install python3-dev"
+        )
+
+
+WHEELS = runpy.run_path(str(ROOT / "icd" / "wheels.py"))
+VERSION = re.search(r'__version__ = "(.+)"', (ROOT / "icd" / "__init__.py").read_text()).group(1)
+
 setup(
     name="icd",
-    version="0.1.0",
+    version=VERSION,
+    description="Weakly-supervised semantic segmentation on MXNet: from image-level tags to pseudo masks",
+    license="Apache-2.0",
+    python_requires=">=3.8,<3.13",
     packages=find_packages(include=["icd", "icd.*"]),
+    install_requires=[
+        WHEELS["NUMPY"],
+        *WHEELS["mxnet_requirements"](os.environ.get("ICD_MXNET", "")),
+        *WHEELS["opencv_requirements"](),
+        *WHEELS["OTHERS"],
+    ],
+    extras_require={"test": ["pytest>=7", "hypothesis", "scipy", "scikit-image", "ruff==0.17.5"]},
+    entry_points={"console_scripts": ["icd = icd.cli.main:main"]},
     ext_modules=[CMakeExtension("icd._native")],
     cmdclass={"build_ext": CMakeBuild},
 )

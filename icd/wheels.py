@@ -1,15 +1,33 @@
-"""Which MXNet wheel is wanted or installed, and what has to lie beside it.
+"""Which wheels this package stands on, and which of them suit this machine.
 
-In: the user's choice (ICD_MXNET) or a folder of installed packages. Out: requirement lines for pip, the name of the
-wheel that is there, the shared libraries that a GPU wheel needs. Standard library only: setup.py runs this file
-before anything is installed.
+In: the user's choice (ICD_MXNET), the machine, or a folder of installed packages. Out: requirement lines for pip, the
+name of the MXNet wheel that is there, the shared libraries that a GPU wheel needs. Standard library only: setup.py runs
+this file before anything is installed.
 """
 
 from __future__ import annotations
 
+import ctypes
 from pathlib import Path
 
+NUMPY = "numpy>=1.20,<2"
+# OpenCV 4.12 wants NumPy 2, which MXNet cannot work with.
+OPENCV = "opencv-python>=4.5,<4.12"
+OPENCV_HEADLESS = OPENCV.replace("python", "python-headless")
+OTHERS = [
+    "pydensecrf2",
+    "Pillow>=8.2",
+    "tqdm",
+    "PyYAML",
+    "defusedxml",
+    "Jinja2",
+    "matplotlib",
+    "tensorboardX>=2.5",
+]
+
 MXNET_VERSION = "1.9.1"
+# MXNet imports distutils, which Python 3.12 dropped and setuptools carries on.
+MXNET_COMPANIONS = ("gluoncv>=0.10.5", "setuptools; python_version >= '3.12'")
 # The CUDA versions for which MXNet 1.9.1 was published as a wheel.
 CUDA_WHEELS = ("mxnet-cu112", "mxnet-cu113", "mxnet-cu114", "mxnet-cu115", "mxnet-cu116", "mxnet-cu117")
 # Machine code in those wheels; there is none of the kind that a driver could translate for a newer GPU (PTX). Code for
@@ -45,7 +63,7 @@ def mxnet_requirements(choice: str) -> list:
     Returns
     -------
     list of str
-        Lines for ``install_requires``.
+        Lines for ``install_requires``; GluonCV, which is of no use without MXNet, comes with it.
 
     Raises
     ------
@@ -56,12 +74,35 @@ def mxnet_requirements(choice: str) -> list:
     if choice == "none":
         return []
     if choice == "mxnet":
-        return [f"mxnet=={MXNET_VERSION}"]
+        return [f"mxnet=={MXNET_VERSION}", *MXNET_COMPANIONS]
     if choice in CUDA_WHEELS:
-        return [f"{choice}=={MXNET_VERSION}", *CUDA_LIBRARIES]
+        return [f"{choice}=={MXNET_VERSION}", *MXNET_COMPANIONS, *CUDA_LIBRARIES]
     raise ValueError(
         f"ICD_MXNET: expected one of {', '.join(('mxnet', *CUDA_WHEELS, 'none'))}; found {choice!r}"
     )
+
+
+def opencv_requirements() -> list:
+    """Requirement lines for OpenCV on this machine.
+
+    ``opencv-python`` cannot be imported where the system has no libGL.so.1 (servers, containers). There the headless
+    build is added: GluonCV asks for ``opencv-python`` in any case, and pip installs what GluonCV needs first, so that
+    the headless files replace the others.
+    """
+    return (
+        [OPENCV]
+        if has_library("libGL.so.1") and has_library("libgthread-2.0.so.0")
+        else [OPENCV, OPENCV_HEADLESS]
+    )
+
+
+def has_library(name: str) -> bool:
+    """Whether the dynamic loader finds a shared library on this machine."""
+    try:
+        ctypes.CDLL(name)
+    except OSError:
+        return False
+    return True
 
 
 def installed_gpu_wheel(site_packages: Path) -> str:
