@@ -85,7 +85,9 @@ def _read_object(path, node, classes) -> tuple:
     difficult = node.findtext("difficult", "0").strip()
     if name not in classes:
         close = difflib.get_close_matches(name, classes, 1)
-        remedy = f"Did you mean {close[0]!r}?" if close else "Name your own classes with --classes FILE."
+        remedy = (
+            f"Did you mean {close[0]!r}? " if close else ""
+        ) + "Name your own classes with --classes FILE."
         raise InputError(path, f"object names among the {len(classes)} classes", f"{name!r}", remedy)
     if difficult not in ("0", "1"):
         raise InputError(path, "0 or 1 in 'difficult'", f"{difficult!r}")

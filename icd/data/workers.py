@@ -18,6 +18,8 @@ from multiprocessing import connection
 
 import cv2
 
+from icd.errors import InputError
+
 _function = None  # in a worker process: the function it was started with
 
 
@@ -47,7 +49,7 @@ class Workers:
         ------
         Exception
             What the function raised, in the place of its item.
-        RuntimeError
+        InputError
             A worker process was killed from outside.
         """
         if self._count == 0:

@@ -1,0 +1,95 @@
+"""Read a whole folder once, before hours are spent on it. In: the folders of a run. Out: everything that is wrong in them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from icd.classes import IGNORE, VOC_CLASSES
+from icd.data.dataset import require_folder
+from icd.data.images import image_path, read_image
+from icd.data.tags import annotation_path, read_tags
+from icd.data.workers import Workers
+from icd.errors import InputError
+from icd.files import mask_path, read_mask, read_saliency, read_superpixels, superpixels_path
+
+
+@dataclass(frozen=True)
+class RunFolders:
+    """The folders that a run reads; None where it does not."""
+
+    image_root: Path
+    annotation_root: Path
+    superpixel_root: Path = None
+    saliency_root: Path = None
+    truth_root: Path = None
+    classes: tuple = VOC_CLASSES
+
+    def problems(self, image_id: str) -> list:
+        """Read all files of one image to the last pixel; return an `InputError` for each that cannot be used."""
+        image, problems = _attempt(read_image, image_path(self.image_root, image_id))
+        size = None if image is None else image.shape[:2]
+        readings = [(read_tags, annotation_path(self.annotation_root, image_id), self.classes)]
+        if self.superpixel_root is not None:
+            readings.append((read_superpixels, superpixels_path(self.superpixel_root, image_id), size))
+        if self.saliency_root is not None:
+            readings.append((read_saliency, mask_path(self.saliency_root, image_id), size))
+        if self.truth_root is not None:
+            readings.append((_read_truth, mask_path(self.truth_root, image_id), size, len(self.classes)))
+        for reading in readings:
+            problems += _attempt(*reading)[1]
+        return problems
+
+
+def check_run(folders: RunFolders, ids, workers: int):
+    """Check every image of a list.
+
+    Parameters
+    ----------
+    folders : RunFolders
+    ids : sequence of str
+    workers : int
+        Number of processes; 0 checks in this process.
+
+    Yields
+    ------
+    list of InputError
+        For each id in turn, what is wrong with its files; an empty list where nothing is.
+
+    Raises
+    ------
+    InputError
+        A folder is missing, so that there is nothing to look into.
+    """
+    for folder in (
+        folders.image_root,
+        folders.annotation_root,
+        folders.superpixel_root,
+        folders.saliency_root,
+        folders.truth_root,
+    ):
+        require_folder(folder)
+    pool = Workers(folders.problems, workers)
+    try:
+        yield from pool.map(ids, ahead=64)
+    finally:
+        pool.close()
+
+
+def _attempt(read, *arguments) -> tuple:
+    try:
+        return read(*arguments), []
+    except InputError as error:
+        return None, [error]
+
+
+def _read_truth(path, size, number_of_classes: int) -> None:
+    values = np.unique(read_mask(path, size))
+    strange = values[(values > number_of_classes) & (values != IGNORE)]
+    if len(strange):
+        expected = f"class numbers 0 to {number_of_classes}, and {IGNORE} for ignored pixels"
+        raise InputError(
+            path, expected, ", ".join(map(str, strange[:5])), "Write indices, not colours or gray levels."
+        )
