@@ -142,8 +142,6 @@ def map_on_cores(function, chunks, workers=None):
     pool = Workers(function, count if count > 1 and len(chunks) >= 4 else 0)
     try:
         yield from pool.map(chunks)
-    except RuntimeError as error:
-        raise InputError("worker processes", "all of them to finish", str(error)) from None
     finally:
         pool.close()
 
