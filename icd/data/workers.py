@@ -65,8 +65,9 @@ class Workers:
                 yield pending.popleft().result()
         except BrokenProcessPool:
             self._pool = None
-            raise RuntimeError(
-                "a worker process was killed, perhaps for lack of memory: try fewer --workers"
+            found = "one that was killed, perhaps for lack of memory"
+            raise InputError(
+                "worker processes", "all of them to finish", found, "Try fewer --workers."
             ) from None
         finally:
             for future in pending:
