@@ -22,7 +22,7 @@ class Backbone(HybridBlock):
     stride : int
         Pixels from one cell of the grid to the next.
     pretrained_names : tuple of str
-        Beginnings of the parameter names that a pretrained file must hold.
+        Beginnings of the names of the parameters that a pretrained file must hold; empty: trained from scratch.
 
     Calling it maps images (N, 3, S, S), RGB 0..255, to features (N, channels, h, w); the normalisation of the pixel
     values is part of the network.
@@ -46,8 +46,14 @@ class Backbone(HybridBlock):
         """
         raise NotImplementedError
 
-    def freeze(self) -> None:
-        """Exclude from training what the recipe of the pretrained weights keeps fixed; nothing unless overridden."""
+    def pretrained_parameters(self, method) -> list:
+        """Names of a method's parameters that a pretrained file must hold."""
+        names = method.collect_params()
+        return [name for name in names if name.startswith(self.pretrained_names) and "_ft_" not in name]
+
+    def rename_pretrained(self, arrays: dict) -> dict:
+        """Give the arrays of a pretrained file the names of this network's parameters."""
+        return arrays
 
 
 class Top(HybridBlock):

@@ -53,6 +53,15 @@ class MobileNetV2(Backbone):
             layer.add(*self._top_layers)
         return Top([layer], [1280], dropout)
 
+    def rename_pretrained(self, arrays):
+        """Accept Gluon's own names, "features.3.out.0.weight", as `save_parameters` of the model zoo writes them."""
+        layers = [*self.frozen._children.values(), *self.trunk._children.values(), *self._top_layers]
+        names = {}
+        for index, layer in enumerate(layers):
+            for path, parameter in layer._collect_params_with_prefix().items():
+                names[f"features.{index}.{path}"] = parameter.name
+        return {names.get(name, name): array for name, array in arrays.items()}
+
 
 def _convolutions(layers):
     for layer in layers:

@@ -60,20 +60,25 @@ class TrainBatches:
             found = f"a batch size of {batch_size} for a list of {len(dataset)}"
             remedy = f"Give --batch-size {len(dataset)} or less, or a longer list."
             raise InputError("--batch-size", "at most as many images as the list has", found, remedy)
-        self._ids, self._batch_size, self._seed = dataset.ids, batch_size, seed
+        self._ids, self.batch_size, self._seed = dataset.ids, batch_size, seed
         self._workers = Workers(_LoadTrainSample(dataset, size, tuple(scales), seed), workers)
+
+    @property
+    def num_images(self) -> int:
+        """Images in the list."""
+        return len(self._ids)
 
     def __len__(self) -> int:
         """Batches in an epoch."""
-        return len(self._ids) // self._batch_size
+        return len(self._ids) // self.batch_size
 
     def epoch(self, number: int, start_batch: int = 0):
         """Yield the batches of epoch `number` (from 0), from `start_batch` on."""
         order = random_stream(_ORDER, self._seed, number).permutation(len(self._ids))
-        chosen = order[start_batch * self._batch_size : len(self) * self._batch_size]
-        samples = self._workers.map(((number, int(index)) for index in chosen), ahead=self._batch_size)
+        chosen = order[start_batch * self.batch_size : len(self) * self.batch_size]
+        samples = self._workers.map(((number, int(index)) for index in chosen), ahead=self.batch_size)
         ids = [self._ids[index] for index in chosen]
-        yield from _gather(samples, ids, self._batch_size)
+        yield from _gather(samples, ids, self.batch_size)
 
     def close(self) -> None:
         """End the loader processes."""
@@ -99,6 +104,11 @@ class InferenceBatches:
         self._ids, self._batch_size = dataset.ids, batch_size
         self._wanted = [index for index, image_id in enumerate(dataset.ids) if image_id not in skip]
         self._workers = Workers(_LoadInferenceSample(dataset, size), workers)
+
+    @property
+    def num_images(self) -> int:
+        """Images that are left to do."""
+        return len(self._wanted)
 
     def __len__(self) -> int:
         """Batches that are left to do."""

@@ -51,8 +51,8 @@ class Method(mx.gluon.Block):
         """A parameter that no gradient changes: checkpointed, restored, the same on every device."""
         return self.params.get(name, shape=shape, grad_req="null", init=mx.init.Zero(), differentiable=False)
 
-    def start_from(self, pretrained: dict) -> None:
-        """Set up what depends on pretrained weights, after they were loaded and before training."""
+    def start(self) -> None:
+        """Set up what depends on the initial weights, once they are there and before training."""
 
     def prepare(self, num_images: int, batch_size: int) -> None:
         """Set up the state that depends on the training set, on a fresh start only."""

@@ -101,7 +101,7 @@ class ICD(Method):
         self.bottom_up_loss = BottomUpLoss(recipe.bottom_up_scale)
         self.top_down_loss = TopDownLoss(recipe.confidence)
 
-    def start_from(self, pretrained):
+    def start(self):
         """Make the top-down layers copies of the classifier's (fc6_ft = fc6, fc7_ft = fc7)."""
         copies = self.network.top_down.collect_params().values()
         for target, source in zip(copies, self.network.classifier.top.collect_params().values()):

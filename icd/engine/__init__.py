@@ -1,0 +1,1 @@
+"""Training and localization of any method: the loop, checkpoints, logs, devices. No paper is named here."""

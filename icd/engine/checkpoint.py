@@ -1,0 +1,142 @@
+"""Checkpoints: a folder each, written under a temporary name, fsynced, renamed.
+
+`epoch-0007` holds the state after epoch 7 (from 0), `epoch-0007-batch-00123` the state inside it, after 123 batches:
+`weights.params`, `optimizer.params` (momenta by parameter name; no pickle), `state.json` (position, facts of the run,
+sha256 of the two files).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import re
+import shutil
+import tempfile
+from pathlib import Path
+
+from icd.compat import mx
+from icd.engine.parameters import load_arrays, load_checkpoint_weights, to_arrays
+from icd.errors import InputError
+from icd.files import read_json, write_json
+
+_NAME = re.compile(r"epoch-(\d{4})(?:-batch-(\d{5}))?$")
+_FILES = ("weights.params", "optimizer.params")
+
+
+def save(folder, method, trainer, position: tuple, facts: dict, keep: int = 5) -> Path:
+    """Write a checkpoint and remove those that are older than the newest `keep`.
+
+    Parameters
+    ----------
+    folder : str or os.PathLike
+        Where the checkpoints of the run lie.
+    trainer : mxnet.gluon.Trainer
+    position : tuple of int
+        (epochs done, batches done in the next one).
+    facts : dict
+        What must be equal for a resume to be exact; stored as JSON.
+
+    Raises
+    ------
+    OSError
+        It could not be written; earlier checkpoints are untouched.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    epochs, batches = position
+    name = f"epoch-{epochs:04d}-batch-{batches:05d}" if batches else f"epoch-{epochs - 1:04d}"
+    target, temporary = folder / name, Path(tempfile.mkdtemp(dir=folder, prefix=f".{name}."))
+    try:
+        for file, arrays in zip(_FILES, (to_arrays(method), _momenta(trainer))):
+            mx.nd.save(str(temporary / file), arrays)
+            _flush(temporary / file)
+        hashes = {file: _sha256(temporary / file) for file in _FILES}
+        write_json(temporary / "state.json", {"position": list(position), "sha256": hashes, **facts})
+        shutil.rmtree(target, ignore_errors=True)
+        os.replace(temporary, target)
+    except mx.MXNetError as error:  # how MXNet reports a full disk
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise OSError(f"{target}: the checkpoint could not be written: {str(error).splitlines()[-1]}") from None
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    _flush(folder)
+    for _, old in checkpoints(folder)[:-keep]:
+        shutil.rmtree(old, ignore_errors=True)
+    return target
+
+
+def checkpoints(folder) -> list:
+    """All checkpoints below a folder, oldest position first: pairs of (position, path)."""
+    found = []
+    for path in Path(folder).glob("epoch-*"):
+        match = _NAME.match(path.name)
+        if match:
+            epoch, batch = int(match.group(1)), int(match.group(2) or 0)
+            found.append(((epoch, batch) if batch else (epoch + 1, 0), path))
+    return sorted(found)
+
+
+def restore(path, method, trainer, facts: dict) -> tuple:
+    """Load a checkpoint into a method and its trainer.
+
+    Returns
+    -------
+    tuple of int
+        (epochs done, batches done in the next one).
+
+    Raises
+    ------
+    InputError
+        It is damaged, or was made by a run whose facts differ, so that going on would mix two runs.
+    """
+    path = Path(path)
+    state = read_json(path / "state.json")
+    for file, expected in state["sha256"].items():
+        if not (path / file).is_file() or _sha256(path / file) != expected:
+            remedy = f"Delete {path}; the run then goes on from the checkpoint before it."
+            raise InputError(path / file, f"the file with sha256 {expected[:12]}…", "another or none", remedy)
+    for key, value in facts.items():
+        if state.get(key) != value:
+            remedy = "Resume with the values of the first start, or give another --snapshot folder."
+            raise InputError(path / "state.json", f"{key} = {value!r}", repr(state.get(key)), remedy)
+    load_checkpoint_weights(method, path / _FILES[0])
+    _set_momenta(trainer, load_arrays(path / _FILES[1]), path)
+    return tuple(state["position"])
+
+
+# Trainer.save_states and load_states are not used: they pickle. The updaters' dictionaries are what they would store.
+def _momenta(trainer) -> dict:
+    states = trainer._updaters[0].states
+    names = [parameter.name for parameter in trainer._params]
+    arrays = {names[index]: state for index, state in states.items() if state is not None}
+    return {name: arrays[name] for name in sorted(arrays)}
+
+
+def _set_momenta(trainer, arrays: dict, path) -> None:
+    trained = {i: parameter.name for i, parameter in enumerate(trainer._params) if parameter.grad_req != "null"}
+    missing = [name for name in trained.values() if name not in arrays]
+    if missing:
+        raise InputError(path / _FILES[1], "a momentum for every parameter", "none for " + ", ".join(missing))
+    for updater, context in zip(trainer._updaters, trainer._contexts):
+        for index, name in trained.items():
+            updater.states[index] = arrays[name].copyto(context)
+            updater.states_synced[index] = True
+
+
+def _sha256(path) -> str:
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        for block in iter(lambda: file.read(1 << 20), b""):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _flush(path) -> None:
+    with contextlib.suppress(PermissionError):  # some systems cannot open folders
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

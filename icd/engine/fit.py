@@ -1,0 +1,170 @@
+"""The training loop of every method. In: a method, batches, a recipe. Out: checkpoints and a log of the losses.
+
+The loop does not wait for the device except where it logs. Everything random is a function of (seed, epoch, batch), so a
+run that was killed and resumed ends with the weights of one that was not.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from icd.compat import mx
+from icd.engine import checkpoint
+from icd.engine.log import TrainingLog
+from icd.engine.parts import split_batch
+from icd.engine.schedules import poly_by_epoch
+
+
+@dataclass(frozen=True)
+class FitOptions:
+    """How a run is carried out, apart from its recipe.
+
+    Attributes
+    ----------
+    folder : pathlib.Path
+        Checkpoints and logs go here.
+    seed : int
+    num_save : int
+        Newest checkpoints kept.
+    log_frequency : int
+        Steps from one look at the losses to the next.
+    resume : bool
+        Go on from the newest checkpoint in `folder`, if there is one.
+    facts : dict
+        What must not change between start and resume (JSON values).
+    """
+
+    folder: Path
+    seed: int = 0
+    num_save: int = 5
+    log_frequency: int = 5
+    resume: bool = False
+    facts: dict = None
+
+
+def fit(method, batches, contexts: list, options: FitOptions, after_epoch=None) -> Path:
+    """Train a method to the end of its recipe.
+
+    Parameters
+    ----------
+    method : icd.methods.base.Method
+        From `icd.engine.build.build_method`.
+    batches : icd.data.batches.TrainBatches
+    contexts : list of mxnet.Context
+    options : FitOptions
+    after_epoch : callable, optional
+        Called with the epoch's number after its checkpoint was written.
+
+    Returns
+    -------
+    pathlib.Path
+        The last checkpoint.
+
+    Raises
+    ------
+    NonFiniteLoss
+        A loss is not a finite number; the checkpoints written before are good.
+    KeyboardInterrupt
+        After the state was saved.
+    """
+    recipe = method.recipe
+    facts = {"seed": options.seed, "devices": len(contexts), **(options.facts or {})}
+    trainer = make_trainer(method, len(contexts))
+    first, start = _position(method, batches, trainer, options, facts)
+    log = TrainingLog(options.folder, options.log_frequency, recipe.num_epoch * len(batches))
+
+    def save(position):
+        log.flush()  # which checks the losses: no checkpoint is written after a bad one
+        checkpoint.save(options.folder, method, trainer, position, facts, options.num_save)
+
+    try:
+        with StopRequest() as stop:
+            for epoch in range(first, recipe.num_epoch):
+                rate = poly_by_epoch(recipe.learning_rate, epoch, recipe.num_epoch, recipe.poly_power)
+                trainer.set_learning_rate(rate)
+                for done, batch in enumerate(batches.epoch(epoch, start), start + 1):
+                    mx.random.seed(step_seed(options.seed, epoch, done))
+                    losses = train_step(method, trainer, split_batch(batch, contexts), len(batch["ids"]))
+                    log.step(epoch, done, len(batches), rate, losses, batch["ids"])
+                    if stop.requested and done < len(batches):
+                        save((epoch, done))
+                        raise KeyboardInterrupt
+                start = 0
+                save((epoch + 1, 0))
+                if after_epoch is not None:
+                    after_epoch(epoch)
+                if stop.requested:
+                    raise KeyboardInterrupt
+    finally:
+        log.close()
+        batches.close()
+    return checkpoint.checkpoints(options.folder)[-1][1]
+
+
+class StopRequest:
+    """Turns the first Ctrl-C (or SIGTERM) into a request to stop after the step, so that the saved state is whole."""
+
+    def __init__(self):
+        self.requested = False
+
+    def __enter__(self):
+        self._previous = {}
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._previous[number] = signal.signal(number, self._request)
+        return self
+
+    def _request(self, number, frame):
+        self.requested = True
+        self._restore()  # a second one ends the process at once
+
+    def _restore(self):
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def __exit__(self, *error):
+        self._restore()
+
+
+def train_step(method, trainer, parts: list, batch_size: int) -> dict:
+    """One update from the parts of a batch, a part a device; returns the loss terms, averaged over the images."""
+    with mx.autograd.record():
+        outputs = [method(part["image"]) for part in parts]
+        with mx.autograd.pause():
+            method.update_state(outputs, parts)
+        losses = [method.losses(output, part) for output, part in zip(outputs, parts)]
+        totals = [sum(terms.values()) for terms in losses]
+    mx.autograd.backward(totals)
+    # Where a batch is smaller than the devices are many, some hold no fresh gradient.
+    trainer.step(batch_size, ignore_stale_grad=True)
+    home = totals[0].context
+    return {name: sum(terms[name].as_in_context(home) for terms in losses) / batch_size for name in losses[0]}
+
+
+def make_trainer(method, num_devices: int):
+    """SGD with momentum: v = m v - lr (g / batch + wd w); w += v. The learning rate is inside the momentum."""
+    recipe = method.recipe
+    options = {"learning_rate": recipe.learning_rate, "momentum": recipe.momentum, "wd": recipe.weight_decay}
+    store = "device" if num_devices > 1 else None
+    return mx.gluon.Trainer(
+        method.collect_params(), "sgd", options, kvstore=store, update_on_kvstore=False if store else None
+    )
+
+
+def step_seed(seed: int, epoch: int, batch: int) -> int:
+    """The seed of MXNet's own random numbers (dropout) in one step."""
+    return int(np.random.SeedSequence([seed, epoch, batch]).generate_state(1)[0] >> 1)
+
+
+def _position(method, batches, trainer, options, facts) -> tuple:
+    """Where to begin: (0, 0) on a fresh start, else where the newest checkpoint ends."""
+    found = checkpoint.checkpoints(options.folder) if options.resume else []
+    if found:
+        return checkpoint.restore(found[-1][1], method, trainer, facts)
+    method.prepare(batches.num_images, batches.batch_size)
+    return 0, 0

@@ -1,0 +1,102 @@
+"""The log of a training run: `losses.jsonl`, TensorBoard's event files, and a progress bar.
+
+In: loss terms as NDArrays. Out: lines of {epoch, step, learning_rate, images_per_second, <loss>: mean since the last
+line}. The device is waited for only when a line is due; then every loss since the last line is checked.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from pathlib import Path
+
+from tqdm import tqdm
+
+from icd.compat import mx
+
+
+class NonFiniteLoss(ArithmeticError):
+    """A loss is not a finite number."""
+
+
+class TrainingLog:
+    """Collects the losses of the steps.
+
+    Parameters
+    ----------
+    folder : str or os.PathLike
+        `losses.jsonl` and `tensorboard/` are made or continued there.
+    frequency : int
+        Steps from line to line.
+    total_steps : int
+        Of the whole run, for the time left.
+    """
+
+    def __init__(self, folder, frequency: int, total_steps: int):
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        self._file = open(folder / "losses.jsonl", "a", encoding="utf-8")  # noqa: SIM115  (closed by close)
+        self._board = _tensorboard(folder / "tensorboard")
+        self._frequency, self._pending = frequency, []
+        self._bar = tqdm(total=total_steps, unit="step", desc="train", dynamic_ncols=True)
+        self._since = time.monotonic()
+
+    def step(self, epoch: int, done: int, per_epoch: int, learning_rate: float, losses: dict, ids: list) -> None:
+        """Add the losses of the step that ended batch `done` (from 1) of an epoch."""
+        if self._bar.n == 0:  # a resumed run starts its bar where it left off
+            self._bar.initial = self._bar.n = epoch * per_epoch + done - 1
+        self._pending.append((epoch, epoch * per_epoch + done, learning_rate, losses, ids))
+        self._bar.update()
+        if len(self._pending) >= self._frequency:
+            self.flush()
+
+    def flush(self) -> None:
+        """Wait for the losses since the last line, check and write them.
+
+        Raises
+        ------
+        NonFiniteLoss
+            Naming the loss, the step and the ids of its batch.
+        """
+        if not self._pending:
+            return
+        names = list(self._pending[0][3])
+        stacked = [mx.nd.concat(*(losses[name].reshape(1) for name in names), dim=0) for *_, losses, _ in self._pending]
+        values = [row.asnumpy().tolist() for row in stacked]
+        for (epoch, step, _, _, ids), row in zip(self._pending, values):
+            for name, value in zip(names, row):
+                if not math.isfinite(value):
+                    raise NonFiniteLoss(
+                        f"loss {name} is {value} in step {step} (epoch {epoch}); images of its batch: {', '.join(ids)}. "
+                        "Look at these images, or lower the learning rate; the last good checkpoint is kept."
+                    )
+        epoch, step, learning_rate, _, _ = self._pending[-1]
+        images = sum(len(ids) for *_, ids in self._pending)
+        now = time.monotonic()
+        means = {name: sum(row[i] for row in values) / len(values) for i, name in enumerate(names)}
+        line = {
+            "epoch": epoch,
+            "step": step,
+            "learning_rate": learning_rate,
+            "images_per_second": round(images / max(now - self._since, 1e-9), 3),
+            **{name: round(value, 6) for name, value in means.items()},
+        }
+        self._file.write(json.dumps(line) + "\n")
+        self._file.flush()
+        for name in line.keys() - {"epoch", "step"}:
+            self._board.add_scalar(name, line[name], step)
+        self._bar.set_postfix({"epoch": epoch, **{name: f"{value:.3f}" for name, value in means.items()}})
+        self._pending, self._since = [], now
+
+    def close(self) -> None:
+        """End the bar and close the files."""
+        self._bar.close()
+        self._file.close()
+        self._board.close()
+
+
+def _tensorboard(folder):
+    from tensorboardX import SummaryWriter
+
+    return SummaryWriter(str(folder))

@@ -1,0 +1,102 @@
+"""Parameters of a method as MXNet `.params` files, by the names of the original checkpoints ("arg:", "aux:").
+
+In: a method, a file. Out: the method with its arrays filled, or an error that lists every mismatch.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from icd.compat import mx
+from icd.errors import InputError
+
+AUXILIARY = ("_running_mean", "_running_var", "_moving_mean", "_td_warmup")
+
+
+def to_arrays(method) -> dict:
+    """Every parameter of a method on its first device, under its checkpoint name."""
+    arrays = {}
+    for name, parameter in method.collect_params().items():
+        kind = "aux" if name.endswith(AUXILIARY) else "arg"
+        # Gluon calls the statistics of batch norm running_*, the original's Module API moving_*.
+        original = name.replace("_running_", "_moving_")
+        arrays[f"{kind}:{original}"] = parameter.list_data()[0]
+    return arrays
+
+
+def load_arrays(path) -> dict:
+    """Read a `.params` file, with or without "arg:" and "aux:" before the names.
+
+    Raises
+    ------
+    InputError
+        The file is missing, damaged, or holds no named arrays.
+    """
+    wanted = "an MXNet .params file of named arrays"
+    if not Path(path).is_file():
+        raise InputError(path, wanted, "nothing there")
+    try:
+        arrays = mx.nd.load(str(path))
+    except mx.MXNetError as error:
+        reason = str(error).strip().splitlines()[-1]
+        raise InputError(path, wanted, f"a damaged or other file ({reason})", "Fetch it again.") from None
+    if not isinstance(arrays, dict) or not arrays:
+        raise InputError(path, wanted, "arrays without names")
+    return {name.split(":", 1)[-1].replace("_moving_", "_running_"): array for name, array in arrays.items()}
+
+
+def fill(method, arrays: dict, path, required) -> list:
+    """Fill a method's parameters from arrays of the same names.
+
+    Parameters
+    ----------
+    arrays : dict of NDArray
+        From `load_arrays`.
+    path : str or os.PathLike
+        Where they come from, for the message.
+    required : callable
+        Tells of a parameter's name whether the file must hold it. A parameter that is not required keeps its value
+        when the file lacks it or has it in another shape (a classifier for other classes).
+
+    Returns
+    -------
+    list of str
+        The names filled.
+
+    Raises
+    ------
+    InputError
+        Listing every required array that is missing or misshapen, and every array with a value that is not finite.
+    """
+    problems, found = [], {}
+    for name, parameter in method.collect_params().items():
+        array = arrays.get(name.replace("_moving_", "_running_"))
+        if array is None:
+            if required(name):
+                problems.append(f"{name} {parameter.shape} is missing")
+        elif array.shape != parameter.shape:
+            if required(name):
+                problems.append(f"{name} is {array.shape}, not {parameter.shape}")
+        elif not bool(mx.nd.contrib.isfinite(array.astype("float32")).min().asscalar()):
+            problems.append(f"{name} holds values that are not finite")
+        else:
+            found[name] = array
+    if problems:
+        raise InputError(path, "the network's arrays", "; ".join(problems), "Give weights of this network.")
+    for name, array in found.items():
+        method.collect_params()[name].set_data(array.astype("float32"))
+    return list(found)
+
+
+def load_checkpoint_weights(method, path) -> None:
+    """Load a method's own weights; every one of its parameters must be in the file, in its shape."""
+    arrays = load_arrays(path)
+    optional = ("icd_td_warmup",)  # the original's checkpoints know no warm-up counter
+    fill(method, arrays, path, lambda name: name not in optional)
+
+
+def load_pretrained(method, path, backbone) -> list:
+    """Load a backbone's pretrained weights strictly, everything else where it fits; returns the names filled."""
+    arrays = backbone.rename_pretrained(load_arrays(path))
+    own = set(backbone.pretrained_parameters(method))
+    return fill(method, arrays, path, lambda name: name in own)
