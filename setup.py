@@ -75,12 +75,9 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.8,<3.13",
     packages=find_packages(include=["icd", "icd.*"]),
-    install_requires=[
-        WHEELS["NUMPY"],
-        *WHEELS["mxnet_requirements"](os.environ.get("ICD_MXNET", "")),
-        *WHEELS["opencv_requirements"](),
-        *WHEELS["OTHERS"],
-    ],
+    install_requires=WHEELS["requirements"](
+        os.environ.get("ICD_MXNET", ""), WHEELS["has_screen_libraries"]()
+    ),
     extras_require={"test": ["pytest>=7", "hypothesis", "scipy", "scikit-image", "ruff==0.17.5"]},
     entry_points={"console_scripts": ["icd = icd.cli.main:main"]},
     ext_modules=[CMakeExtension("icd._native")],

@@ -10,11 +10,9 @@ from __future__ import annotations
 import ctypes
 from pathlib import Path
 
-NUMPY = "numpy>=1.20,<2"
-# OpenCV 4.12 wants NumPy 2, which MXNet cannot work with.
-OPENCV = "opencv-python>=4.5,<4.12"
-OPENCV_HEADLESS = OPENCV.replace("python", "python-headless")
-OTHERS = [
+# What every choice needs.
+ALWAYS = [
+    "numpy>=1.20,<2",
     "pydensecrf2",
     "Pillow>=8.2",
     "tqdm",
@@ -24,10 +22,15 @@ OTHERS = [
     "matplotlib",
     "tensorboardX>=2.5",
 ]
+# OpenCV 4.12 wants NumPy 2, which MXNet cannot work with.
+OPENCV, OPENCV_HEADLESS = "opencv-python>=4.5,<4.12", "opencv-python-headless>=4.5,<4.12"
+# What opencv-python asks of the system, and Debian's packages that have it.
+SCREEN_LIBRARIES = {"libGL.so.1": "libgl1", "libgthread-2.0.so.0": "libglib2.0-0"}
+GLUONCV = "gluoncv>=0.10.5"
 
 MXNET_VERSION = "1.9.1"
 # MXNet imports distutils, which Python 3.12 dropped and setuptools carries on.
-MXNET_COMPANIONS = ("gluoncv>=0.10.5", "setuptools; python_version >= '3.12'")
+SETUPTOOLS = "setuptools; python_version >= '3.12'"
 # The CUDA versions for which MXNet 1.9.1 was published as a wheel.
 CUDA_WHEELS = ("mxnet-cu112", "mxnet-cu113", "mxnet-cu114", "mxnet-cu115", "mxnet-cu116", "mxnet-cu117")
 # Machine code in those wheels; there is none of the kind that a driver could translate for a newer GPU (PTX). Code for
@@ -51,19 +54,23 @@ CUDA_LIBRARIES = {
 }
 
 
-def mxnet_requirements(choice: str) -> list:
-    """Requirement lines for the MXNet wheel of the user's choice.
+def requirements(choice: str, has_screen: bool) -> list:
+    """Requirement lines for this machine and the user's choice of MXNet wheel.
 
     Parameters
     ----------
     choice : str
         ``mxnet`` (or empty) for the CPU wheel, ``mxnet-cu112`` … ``mxnet-cu117`` for a GPU wheel, ``none`` to leave
-        MXNet out.
+        MXNet out (native kernels, file tools and evaluator only).
+    has_screen : bool
+        The system has `SCREEN_LIBRARIES`, without which ``opencv-python`` cannot be imported. Without them (servers,
+        containers) the headless build is taken, and GluonCV, which insists on ``opencv-python``, is left out: two
+        OpenCV wheels write to the same folder, and the wrong one may win. Nothing in this package imports GluonCV.
 
     Returns
     -------
     list of str
-        Lines for ``install_requires``; GluonCV, which is of no use without MXNet, comes with it.
+        Lines for ``install_requires``.
 
     Raises
     ------
@@ -71,29 +78,20 @@ def mxnet_requirements(choice: str) -> list:
         The choice is none of these.
     """
     choice = choice.strip().lower() or "mxnet"
-    if choice == "none":
-        return []
-    if choice == "mxnet":
-        return [f"mxnet=={MXNET_VERSION}", *MXNET_COMPANIONS]
-    if choice in CUDA_WHEELS:
-        return [f"{choice}=={MXNET_VERSION}", *MXNET_COMPANIONS, *CUDA_LIBRARIES]
-    raise ValueError(
-        f"ICD_MXNET: expected one of {', '.join(('mxnet', *CUDA_WHEELS, 'none'))}; found {choice!r}"
-    )
+    if choice not in ("mxnet", "none", *CUDA_WHEELS):
+        known = ", ".join(("mxnet", *CUDA_WHEELS, "none"))
+        raise ValueError(f"ICD_MXNET: expected one of {known}; found {choice!r}")
+    lines = [*ALWAYS, OPENCV if has_screen else OPENCV_HEADLESS]
+    if choice != "none":
+        lines += [f"{choice}=={MXNET_VERSION}", SETUPTOOLS]
+        lines += [GLUONCV] if has_screen else []
+        lines += CUDA_LIBRARIES if choice in CUDA_WHEELS else []
+    return lines
 
 
-def opencv_requirements() -> list:
-    """Requirement lines for OpenCV on this machine.
-
-    ``opencv-python`` cannot be imported where the system has no libGL.so.1 (servers, containers). There the headless
-    build is added: GluonCV asks for ``opencv-python`` in any case, and pip installs what GluonCV needs first, so that
-    the headless files replace the others.
-    """
-    return (
-        [OPENCV]
-        if has_library("libGL.so.1") and has_library("libgthread-2.0.so.0")
-        else [OPENCV, OPENCV_HEADLESS]
-    )
+def has_screen_libraries() -> bool:
+    """Whether this machine has what ``opencv-python`` needs."""
+    return all(map(has_library, SCREEN_LIBRARIES))
 
 
 def has_library(name: str) -> bool:
