@@ -29,7 +29,6 @@ class CMakeBuild(build_ext):
     """Run CMake; the module lands where setuptools expects it (in the source tree with `--inplace`)."""
 
     def build_extension(self, extension):
-        check_build_tools()
         target = Path(self.get_ext_fullpath(extension.name)).resolve().parent
         scratch = Path(self.build_temp).resolve()
         scratch.mkdir(parents=True, exist_ok=True)
@@ -52,7 +51,10 @@ class CMakeBuild(build_ext):
 
 
 def check_build_tools():
-    """Stop with one line where the compiler or Python's headers are missing, before CMake stops with fifty."""
+    """Stop with one line where the compiler or Python's headers are missing.
+
+    At once, since pip would first fetch and build the dependencies, one of which (pydensecrf2) fails with many lines.
+    """
     compilers = [os.environ.get("CXX", "c++").split()[0], "g++", "clang++"]
     if not any(shutil.which(compiler) for compiler in compilers):
         sys.exit(
@@ -65,6 +67,7 @@ def check_build_tools():
         )
 
 
+check_build_tools()
 WHEELS = runpy.run_path(str(ROOT / "icd" / "wheels.py"))
 VERSION = re.search(r'__version__ = "(.+)"', (ROOT / "icd" / "__init__.py").read_text()).group(1)
 

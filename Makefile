@@ -1,0 +1,49 @@
+# Two commands on a fresh machine: `make demo` and `make test`. Each makes the environment (.venv), builds and installs
+# what is missing or older than its sources, and runs. ICD_MXNET chooses the MXNet wheel (see README); another choice
+# makes the environment anew, because two MXNet wheels cannot live in one.
+
+ICD_MXNET ?= mxnet
+VENV ?= .venv
+# The first Python from 3.8 to 3.12 that there is, unless PYTHON names one.
+PYTHON ?= $(firstword $(foreach p,python3 python3.11 python3.12 python3.10 python3.9 python3.8,\
+            $(shell $(p) -c 'import sys; (3, 8) <= sys.version_info[:2] <= (3, 12) and print("$(p)")' 2>/dev/null)))
+
+BIN := $(VENV)/bin
+MADE := $(VENV)/made-for-$(ICD_MXNET)
+SOURCES := setup.py pyproject.toml CMakeLists.txt icd/wheels.py $(shell find csrc external -name '*.cpp' -o -name '*.h' -o -name CMakeLists.txt)
+
+.PHONY: help demo test lint clean
+
+help:
+	@echo "make demo   install, then run the main job on the embedded data set"
+	@echo "make test   install, then run the tests (ARGS='-m \"not slow\"' and the like are passed to pytest)"
+	@echo "make lint   check style and format"
+	@echo "make clean  remove the environment and what was built"
+
+demo: $(VENV)/installed
+	$(BIN)/python run_icd.py
+
+test: $(VENV)/installed-for-tests
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(VENV)/installed-for-tests
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+$(MADE):
+	@test -n "$(PYTHON)" || { echo "No Python from 3.8 to 3.12 found. Install one, or name it: make demo PYTHON=/path/to/python3.11"; exit 1; }
+	@rm -rf $(VENV)
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "$(PYTHON) cannot make an environment. On Debian or Ubuntu: apt-get install python3-venv"; exit 1; }
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	@touch $@
+
+$(VENV)/installed: $(MADE) $(SOURCES)
+	ICD_MXNET=$(ICD_MXNET) $(BIN)/python -m pip install --quiet -e .
+	@touch $@
+
+$(VENV)/installed-for-tests: $(MADE) $(SOURCES)
+	ICD_MXNET=$(ICD_MXNET) $(BIN)/python -m pip install --quiet -e '.[test]'
+	@touch $@ $(VENV)/installed
+
+clean:
+	rm -rf $(VENV) build icd.egg-info icd/_native*.so
