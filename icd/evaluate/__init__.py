@@ -3,7 +3,8 @@
 In: masks or score maps of one folder, the truth of another. Out: numbers with everything that a reader needs to place them.
 """
 
+from icd.evaluate.curve import Curve, threshold_curve
 from icd.evaluate.score import score_masks
 from icd.evaluate.scores import Scores
 
-__all__ = ["Scores", "score_masks"]
+__all__ = ["Curve", "Scores", "score_masks", "threshold_curve"]

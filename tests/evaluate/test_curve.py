@@ -1,0 +1,114 @@
+"""The threshold curve against the originals, and against masks made and scored one threshold at a time."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from icd.errors import InputError
+from icd.evaluate import curve as curve_module
+from icd.evaluate import score_masks, threshold_curve
+from icd.files import ScoreMaps, write_score_maps
+from icd.foreign import write_npy
+from icd.grid import maps_on_image
+
+
+def test_seam_golden(golden, write_masks, tmp_path):
+    content = np.load(golden / "evaluation" / "curve.npz")
+    ids = [str(k) for k in range(6)]
+    truth = write_masks("truth", {k: content[f"gt_{k}"] for k in ids})
+    for k in ids:
+        planes = content[f"cam_u8_{k}"].astype(np.float32) / np.float32(255)
+        write_npy(tmp_path / "maps" / f"{k}.npy", dict(zip(content[f"cam_classes_{k}"].tolist(), planes)))
+    curve = threshold_curve(tmp_path / "maps", truth, ids, policy="seam")
+    np.testing.assert_allclose(100 * curve.iou, content["iou_percent"], atol=2e-4)
+    np.testing.assert_allclose(100 * curve.miou, content["miou_percent"], atol=9e-5)
+    assert curve.best == int(np.argmax(content["miou_percent"]))
+
+
+@pytest.mark.parametrize("variant", ["vwe", "vwl_l"])
+def test_vwe_golden(golden, write_masks, tmp_path, variant):
+    from PIL import Image
+
+    folder = golden / "evaluation" / variant
+    content = np.load(folder / "scores.npz")
+    truth = write_masks("truth", {k: np.array(Image.open(folder / f"image{k}_truth.png")) for k in (0, 1)})
+    for k in (0, 1):
+        maps = {"keys": content[f"keys_{k}"], "cam": np.zeros(1), "high_res": content[f"high_res_{k}"]}
+        write_npy(tmp_path / "maps" / f"{k}.npy", maps)
+    level = float(np.round(content["bkgscore"], 2))
+    curve = threshold_curve(tmp_path / "maps", truth, ["0", "1"], policy="vwe")
+    place = curve.position(level)
+    expected = np.where(content["class_iou"] == -1, np.nan, content["class_iou"])
+    np.testing.assert_allclose(curve.iou[place], expected, atol=1e-6)
+    assert curve.miou[place] == pytest.approx(float(content["mean_iou"]), abs=1e-6)
+
+
+@pytest.fixture
+def grids(tmp_path, random_masks, write_masks):
+    """Truths and score maps at a network's stride, in a padded frame; some scores hit a threshold exactly."""
+    random = np.random.RandomState(1)
+    truths, _ = random_masks(7, seed=2, classes=4)
+    folder, maps = tmp_path / "maps", {}
+    for k, truth in truths.items():
+        present = np.sort(random.choice(np.arange(1, 5), random.randint(0, 4), replace=False)).astype(
+            np.int16
+        )
+        grid = np.round(random.rand(len(present), 9, 9), 1).astype(np.float32)
+        maps[k] = ScoreMaps(present, grid, truth.shape, (64, 64, *truth.shape))
+        write_score_maps(folder / f"{k}.npz", maps[k])
+    return folder, write_masks("truth", truths), maps
+
+
+def test_equals_scoring_each_threshold(grids, write_masks, monkeypatch):
+    monkeypatch.setattr(curve_module, "_CHUNK", 1)
+    folder, truth, maps = grids
+    names = ("a", "b", "c", "d")
+    levels = (0.0, 0.1, 0.3, 0.5, 0.95)
+    curve = threshold_curve(folder, truth, list(maps), levels, classes=names, evaluated_classes=(0, 2, 4))
+    for place, level in enumerate(levels):
+        masks = {}
+        for k, scores in maps.items():
+            background = np.full((1, *scores.size), level, np.float32)
+            winner = np.concatenate([background, maps_on_image(scores)]).argmax(0)
+            masks[k] = np.array([0, *scores.classes])[winner]
+        predictions = write_masks(f"masks{place}", masks)
+        expected = score_masks(predictions, truth, list(maps), names, evaluated_classes=(0, 2, 4))
+        np.testing.assert_allclose(curve.iou[place], expected.iou, atol=1e-12)
+        assert curve.miou[place] == pytest.approx(expected.miou)
+    two = threshold_curve(
+        folder, truth, list(maps), levels, classes=names, evaluated_classes=(0, 2, 4), workers=2
+    )
+    np.testing.assert_array_equal(two.counts, curve.counts)
+
+
+def test_fixed_and_best_stand_side_by_side(grids):
+    folder, truth, maps = grids
+    curve = threshold_curve(folder, truth, [*maps, "absent"], (0.1, 0.2, 0.3), classes="abcd")
+    content = curve.as_dict(fixed=0.2)
+    assert content["fixed"]["threshold"] == 0.2
+    assert content["fixed"]["miou"] <= content["best"]["miou"] == max(content["miou"])
+    assert content["best"]["chosen_with"] == "the truth it is scored on"
+    assert content["missing"] == ["absent"]
+    with pytest.raises(InputError, match="fixed threshold"):
+        curve.as_dict(fixed=0.25)
+
+
+def test_faults_are_named(grids):
+    folder, truth, maps = grids
+    ids = [k for k, scores in maps.items() if len(scores.classes)]
+    with pytest.raises(InputError, match="ascending"):
+        threshold_curve(folder, truth, ids, (0.2, 0.1))
+    with pytest.raises(InputError, match="none of the 1 ids"):
+        threshold_curve(folder, truth, ["absent"])
+    with pytest.raises(InputError, match=r"classes 1\.\.\d; found class"):
+        threshold_curve(folder, truth, ids, classes=("a",), policy="eps")
+    first = maps[ids[0]]
+    broken = ScoreMaps(first.classes, np.full_like(first.maps, np.nan), first.size, first.frame)
+    write_score_maps(folder / f"{ids[0]}.npz", broken)
+    with pytest.raises(InputError, match="NaN"):
+        threshold_curve(folder, truth, ids, classes="abcd")
+    other = ScoreMaps(first.classes, first.maps, (5, 5), (5, 5, 5, 5))
+    write_score_maps(folder / f"{ids[0]}.npz", other)
+    with pytest.raises(InputError, match=r"found 5 x 5"):
+        threshold_curve(folder, truth, ids, classes="abcd")
