@@ -5,6 +5,7 @@
 
 #include <stdexcept>
 
+#include "dense_crf.h"
 #include "parallel.h"
 #include "region_merging.h"
 #include "region_pooling.h"
@@ -68,6 +69,24 @@ py::array_t<int32_t> merge_regions(const Array<float>& features, const Array<int
     return numbers;
 }
 
+py::array_t<float> dense_crf(const Array<uint8_t>& image, const Array<float>& unary, float gaussian_sxy,
+                             float gaussian_compat, float bilateral_sxy, float bilateral_srgb, float bilateral_compat,
+                             int iterations, int threads) {
+    need(image.ndim() == 3 && unary.ndim() == 3 && image.shape(2) == 3, "image (H, W, 3), unary (L, H, W)");
+    need(image.shape(0) == unary.shape(1) && image.shape(1) == unary.shape(2), "image and unary differ in size");
+    need(unary.size() > 0 && image.size() < int64_t{1} << 30, "image: empty or too large");
+    need(gaussian_sxy > 0 && bilateral_sxy > 0 && bilateral_srgb > 0, "standard deviations > 0");
+    const icd::CrfShape shape{unary.shape(0), unary.shape(1), unary.shape(2)};
+    const icd::CrfKernels kernels{gaussian_sxy, gaussian_compat, bilateral_sxy, bilateral_srgb, bilateral_compat};
+    py::array_t<float> marginals({shape.labels, shape.height, shape.width});
+    const uint8_t* rgb = image.data();
+    const float* energies = unary.data();
+    float* out = marginals.mutable_data();
+    py::gil_scoped_release release;
+    icd::dense_crf(rgb, energies, shape, kernels, iterations, icd::thread_count(threads), out);
+    return marginals;
+}
+
 }  // namespace
 
 PYBIND11_MODULE(_native, module) {
@@ -76,4 +95,6 @@ PYBIND11_MODULE(_native, module) {
     module.def("segment", &segment, "image"_a, "k"_a, "sigma"_a, "min_size"_a);
     module.def("pool_regions", &pool_regions, "features"_a, "regions"_a, "count"_a, "frame"_a, "threads"_a);
     module.def("merge_regions", &merge_regions, "features"_a, "sizes"_a, "area"_a, "limit"_a, "threads"_a);
+    module.def("dense_crf", &dense_crf, "image"_a, "unary"_a, "gaussian_sxy"_a, "gaussian_compat"_a, "bilateral_sxy"_a,
+               "bilateral_srgb"_a, "bilateral_compat"_a, "iterations"_a, "threads"_a);
 }
