@@ -55,7 +55,7 @@ def check_build_tools():
 
     At once, since pip would first fetch and build the dependencies, one of which (pydensecrf2) fails with many lines.
     """
-    compilers = [os.environ.get("CXX", "c++").split()[0], "g++", "clang++"]
+    compilers = [(os.environ.get("CXX") or "c++").split()[0], "g++", "clang++"]
     if not any(shutil.which(compiler) for compiler in compilers):
         sys.exit(
             "icd: no C++ compiler found; a C++17 one is needed. On Debian or Ubuntu: apt-get install g++"
