@@ -78,6 +78,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.8,<3.13",
     packages=find_packages(include=["icd", "icd.*"]),
+    package_data={"icd": ["**/*.yaml", "**/*.html"]},
     install_requires=WHEELS["requirements"](
         os.environ.get("ICD_MXNET", ""), WHEELS["has_screen_libraries"]()
     ),
