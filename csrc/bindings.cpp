@@ -3,10 +3,13 @@
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 
+#include <cstdlib>
 #include <stdexcept>
 
 #include "dense_crf.h"
 #include "parallel.h"
+#include "path_affinity.h"
+#include "random_walk.h"
 #include "region_merging.h"
 #include "region_pooling.h"
 #include "superpixel.h"
@@ -87,6 +90,44 @@ py::array_t<float> dense_crf(const Array<uint8_t>& image, const Array<float>& un
     return marginals;
 }
 
+py::array_t<float> random_walk(const Array<float>& scores, const Array<float>& affinities,
+                               const Array<int32_t>& offsets, double beta, int64_t steps, int threads) {
+    need(scores.ndim() == 3 && affinities.ndim() == 3 && offsets.ndim() == 2, "scores, affinities: 3 axes, offsets: 2");
+    need(offsets.shape(0) == affinities.shape(0) && offsets.shape(1) == 2, "offsets: one (dy, dx) for each plane");
+    need(scores.shape(1) == affinities.shape(1) && scores.shape(2) == affinities.shape(2), "grids differ in size");
+    need(scores.size() > 0 && beta > 0 && steps >= 0, "scores not empty, beta > 0, steps >= 0");
+    for (int64_t i = 0; i < offsets.size(); ++i) need(std::abs(int64_t{offsets.data()[i]}) <= 64, "offsets: at most 64");
+    const icd::WalkShape shape{scores.shape(0), scores.shape(1), scores.shape(2), offsets.shape(0)};
+    py::array_t<float> walked({shape.planes, shape.height, shape.width});
+    const float *from = scores.data(), *pairs = affinities.data();
+    const int32_t* jumps = offsets.data();
+    float* out = walked.mutable_data();
+    py::gil_scoped_release release;
+    icd::random_walk(from, pairs, jumps, shape, beta, steps, icd::thread_count(threads), out);
+    return walked;
+}
+
+py::array_t<float> path_affinities(const Array<float>& boundary, const Array<int32_t>& points,
+                                   const Array<int64_t>& path_start, int64_t floor, int threads) {
+    need(boundary.ndim() == 2 && points.ndim() == 2 && points.shape(1) == 2, "boundary (h, w), points (P, 2)");
+    need(path_start.ndim() == 1 && path_start.shape(0) >= 2, "path_start: one more than paths");
+    const icd::PathShape shape{boundary.shape(0), boundary.shape(1), floor, path_start.shape(0) - 1};
+    need(floor >= 0 && shape.height > floor && shape.width > 2 * floor, "boundary: too small for the paths");
+    for (int64_t i = 0; i < points.shape(0); ++i)
+        need(points.at(i, 0) >= 0 && points.at(i, 0) <= floor && std::abs(points.at(i, 1)) <= floor,
+             "points: farther than the floor");
+    for (int64_t i = 0; i < shape.directions; ++i) need(path_start.at(i) < path_start.at(i + 1), "path_start: ascending");
+    need(path_start.at(0) == 0 && path_start.at(shape.directions) == points.shape(0), "path_start: 0 to P");
+    py::array_t<float> affinities({shape.directions, shape.height - floor, shape.width - 2 * floor});
+    const float* from = boundary.data();
+    const int32_t* path_points = points.data();
+    const int64_t* starts = path_start.data();
+    float* out = affinities.mutable_data();
+    py::gil_scoped_release release;
+    icd::path_affinities(from, path_points, starts, shape, icd::thread_count(threads), out);
+    return affinities;
+}
+
 }  // namespace
 
 PYBIND11_MODULE(_native, module) {
@@ -97,4 +138,6 @@ PYBIND11_MODULE(_native, module) {
     module.def("merge_regions", &merge_regions, "features"_a, "sizes"_a, "area"_a, "limit"_a, "threads"_a);
     module.def("dense_crf", &dense_crf, "image"_a, "unary"_a, "gaussian_sxy"_a, "gaussian_compat"_a, "bilateral_sxy"_a,
                "bilateral_srgb"_a, "bilateral_compat"_a, "iterations"_a, "threads"_a);
+    module.def("random_walk", &random_walk, "scores"_a, "affinities"_a, "offsets"_a, "beta"_a, "steps"_a, "threads"_a);
+    module.def("path_affinities", &path_affinities, "boundary"_a, "points"_a, "path_start"_a, "floor"_a, "threads"_a);
 }

@@ -19,17 +19,12 @@
 #include <stdexcept>
 
 #include "parallel.h"
+#include "vectorize.h"
 
 namespace icd {
 namespace {
 
 constexpr int64_t least = 4096;  // points or vertices that are worth a thread
-
-#if defined(__GNUC__)
-#define ICD_PREFETCH(address) __builtin_prefetch(address)
-#else
-#define ICD_PREFETCH(address) (void)(address)
-#endif
 
 // Maps keys to the numbers 0, 1, ... in order of insertion. Open addressing, at most half full.
 class KeyTable {
