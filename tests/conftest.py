@@ -1,11 +1,15 @@
-"""Fixtures that every room's tests share."""
+"""Fixtures that every room's tests share, and the record of deviations behind docs/parity.md."""
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+_parity_rows = []
 
 
 @pytest.fixture(scope="session")
@@ -21,3 +25,36 @@ def shared() -> Path:
     if not folder.is_dir():
         pytest.skip(f"needs the folder {folder} (or ICD_SHARED)")
     return folder
+
+
+@pytest.fixture
+def parity(request):
+    """`parity(part, what, ours, original, tolerance)` asserts agreement and records the largest deviation.
+
+    The deviation is the largest absolute difference; for integer arrays, the share of entries that differ.
+    `scale` divides it (for relative deviations). `tolerance` 0 asks for identity.
+    """
+
+    def compare(part, what, ours, original, tolerance, scale=1.0):
+        ours, original = np.asarray(ours), np.asarray(original)
+        assert ours.shape == original.shape, f"{what}: shape {ours.shape}, not {original.shape}"
+        if original.dtype.kind in "iub":
+            kind, deviation = "share of entries that differ", float(np.mean(ours != original))
+        else:
+            kind = "largest difference" + (" (relative)" if np.any(np.asarray(scale) != 1) else "")
+            difference = np.abs(ours.astype(np.float64) - original.astype(np.float64))
+            deviation = float((difference / scale).max()) if difference.size else 0.0
+        _parity_rows.append(
+            {"part": part, "what": what, "kind": kind, "deviation": deviation, "tolerance": tolerance,
+             "test": request.node.nodeid}
+        )  # fmt: skip
+        assert deviation <= tolerance, f"{part}, {what}: {kind} {deviation:.3g}, allowed {tolerance:.3g}"
+
+    return compare
+
+
+def pytest_sessionfinish(session):
+    """Write the record where ICD_PARITY asks for it."""
+    target = os.environ.get("ICD_PARITY")
+    if target:
+        Path(target).write_text(json.dumps(_parity_rows, indent=1))

@@ -46,6 +46,10 @@ class Backbone(HybridBlock):
         """
         raise NotImplementedError
 
+    def superpixel_features(self, images):
+        """Features by which superpixels are merged; images as for the backbone itself."""
+        return self(images)
+
     def pretrained_parameters(self, method) -> list:
         """Names of a method's parameters that a pretrained file must hold."""
         names = method.collect_params()

@@ -12,7 +12,9 @@ from mxnet.gluon.model_zoo.vision import mobilenet_v2_1_0
 
 from icd.backbones.base import Backbone, Top, nn
 
-TRUNK_LAYERS = 20  # in the zoo's `features`; then follow the 1x1 convolution, its batch norm, ReLU6, and the pooling
+TRUNK_LAYERS = (
+    20  # in the zoo's `features`; then follow the 1x1 convolution, its batch norm, ReLU6, and the pooling
+)
 FROZEN_LAYERS = 9  # the first convolution with batch norm and ReLU6, and six bottlenecks: up to stride 8
 
 
@@ -30,7 +32,8 @@ class MobileNetV2(Backbone):
         self.frozen.add(*layers[:FROZEN_LAYERS])
         self.trunk = nn.HybridSequential(prefix="")
         self.trunk.add(*layers[FROZEN_LAYERS:TRUNK_LAYERS])
-        self._top_layers = layers[TRUNK_LAYERS:-1]
+        # Behind a function, because the layers belong to the top once it is made.
+        self._top_layers = lambda: layers[TRUNK_LAYERS:-1]
         _replace_last_strides(self, self.stride)
         _fix_batch_norms(layers)
         self.frozen.collect_params().setattr("grad_req", "null")
@@ -50,12 +53,12 @@ class MobileNetV2(Backbone):
             )
             _fix_batch_norms(layer)
         else:
-            layer.add(*self._top_layers)
+            layer.add(*self._top_layers())
         return Top([layer], [1280], dropout)
 
     def rename_pretrained(self, arrays):
         """Accept Gluon's own names, "features.3.out.0.weight", as `save_parameters` of the model zoo writes them."""
-        layers = [*self.frozen._children.values(), *self.trunk._children.values(), *self._top_layers]
+        layers = [*self.frozen._children.values(), *self.trunk._children.values(), *self._top_layers()]
         names = {}
         for index, layer in enumerate(layers):
             for path, parameter in layer._collect_params_with_prefix().items():

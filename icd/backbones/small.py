@@ -23,7 +23,9 @@ class Small(Backbone):
         previous = 3
         for index, (channels, stride) in enumerate(LAYERS, 1):
             self.trunk.add(
-                nn.Conv2D(channels, 3, stride, 1, in_channels=previous, use_bias=False, prefix=f"conv{index}_"),
+                nn.Conv2D(
+                    channels, 3, stride, 1, in_channels=previous, use_bias=False, prefix=f"conv{index}_"
+                ),
                 nn.BatchNorm(in_channels=channels, prefix=f"conv{index}_bn_"),
                 nn.Activation("relu", prefix=""),
             )

@@ -38,6 +38,10 @@ class VGG16(Backbone):
         """Map RGB images (N, 3, S, S), 0..255, to ReLU(conv5_3) (N, 512, h, w)."""
         return self.trunk(images - MEAN)
 
+    def superpixel_features(self, images):
+        """ReLU(conv5_3) of the unshifted image: the original does not subtract 127 here (spec 5.2, quirk 13)."""
+        return self.trunk(images)
+
     def make_top(self, dropout, pooled, suffix=""):
         """fc6 (3x3, not dilated) and fc7 (1x1), both 1024 channels with ReLU; see `Backbone.make_top`."""
         pooling = None

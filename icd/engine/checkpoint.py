@@ -57,7 +57,9 @@ def save(folder, method, trainer, position: tuple, facts: dict, keep: int = 5) -
         os.replace(temporary, target)
     except mx.MXNetError as error:  # how MXNet reports a full disk
         shutil.rmtree(temporary, ignore_errors=True)
-        raise OSError(f"{target}: the checkpoint could not be written: {str(error).splitlines()[-1]}") from None
+        raise OSError(
+            f"{target}: the checkpoint could not be written: {str(error).splitlines()[-1]}"
+        ) from None
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
@@ -115,7 +117,9 @@ def _momenta(trainer) -> dict:
 
 
 def _set_momenta(trainer, arrays: dict, path) -> None:
-    trained = {i: parameter.name for i, parameter in enumerate(trainer._params) if parameter.grad_req != "null"}
+    trained = {
+        i: parameter.name for i, parameter in enumerate(trainer._params) if parameter.grad_req != "null"
+    }
     missing = [name for name in trained.values() if name not in arrays]
     if missing:
         raise InputError(path / _FILES[1], "a momentum for every parameter", "none for " + ", ".join(missing))

@@ -42,7 +42,9 @@ class TrainingLog:
         self._bar = tqdm(total=total_steps, unit="step", desc="train", dynamic_ncols=True)
         self._since = time.monotonic()
 
-    def step(self, epoch: int, done: int, per_epoch: int, learning_rate: float, losses: dict, ids: list) -> None:
+    def step(
+        self, epoch: int, done: int, per_epoch: int, learning_rate: float, losses: dict, ids: list
+    ) -> None:
         """Add the losses of the step that ended batch `done` (from 1) of an epoch."""
         if self._bar.n == 0:  # a resumed run starts its bar where it left off
             self._bar.initial = self._bar.n = epoch * per_epoch + done - 1
@@ -62,7 +64,10 @@ class TrainingLog:
         if not self._pending:
             return
         names = list(self._pending[0][3])
-        stacked = [mx.nd.concat(*(losses[name].reshape(1) for name in names), dim=0) for *_, losses, _ in self._pending]
+        stacked = [
+            mx.nd.concat(*(losses[name].reshape(1) for name in names), dim=0)
+            for *_, losses, _ in self._pending
+        ]
         values = [row.asnumpy().tolist() for row in stacked]
         for (epoch, step, _, _, ids), row in zip(self._pending, values):
             for name, value in zip(names, row):

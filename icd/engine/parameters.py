@@ -5,6 +5,7 @@ In: a method, a file. Out: the method with its arrays filled, or an error that l
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from icd.compat import mx
@@ -100,3 +101,15 @@ def load_pretrained(method, path, backbone) -> list:
     arrays = backbone.rename_pretrained(load_arrays(path))
     own = set(backbone.pretrained_parameters(method))
     return fill(method, arrays, path, lambda name: name in own)
+
+
+def save_weights(method, path) -> None:
+    """Write a method's parameters as one `.params` file, atomically."""
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.part")
+    try:
+        mx.nd.save(str(temporary), to_arrays(method))
+        os.replace(temporary, path)
+    except mx.MXNetError as error:
+        temporary.unlink(missing_ok=True)
+        raise OSError(f"{path}: the weights could not be written: {str(error).splitlines()[-1]}") from None

@@ -105,8 +105,8 @@ class TagLoss(HybridBlock):
 
 
 def binary_cross_entropy(F, logit, target):
-    """Element-wise binary cross-entropy of sigmoid(logit); its derivative is sigmoid(logit) - target."""
-    return F.relu(logit) - logit * target + F.Activation(-F.abs(logit), act_type="softrelu")
+    """Element-wise binary cross-entropy of sigmoid(logit); its derivative is sigmoid(logit) - target, also at 0."""
+    return F.Activation(logit, act_type="softrelu") - logit * target
 
 
 def decay_weights_only(block) -> None:

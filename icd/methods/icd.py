@@ -74,9 +74,18 @@ class Network(HybridBlock):
         return cam, self.bottom_up(F, F.BlockGrad(x), icd_bu_weight), z
 
     def bottom_up(self, F, x, w):
-        """s = w_hat . x with w_hat = w / sqrt(|w|^2 + 1e-10)."""
-        norm = F.sqrt(F.sum(F.square(w), axis=1, keepdims=True) + 1e-10)
-        w_hat = F.reshape(F.broadcast_div(w, norm), (0, 0, 1, 1))
+        """s = w_hat . x with w_hat = w / sqrt(|w|^2 + 1e-10).
+
+        The gradient is the original's, g / (|w| + 1e-5) - w (w . g) / (|w|^3 + 1e-5), and not quite that of w_hat: the
+        difference lies along w and, while |w| is small, outweighs the weight decay there. `step` is zero and carries it.
+        """
+        w0 = F.BlockGrad(w)
+        square = F.sum(F.square(w0), axis=1, keepdims=True)
+        length, step = F.sqrt(square), w - w0
+        along = F.broadcast_div(F.sum(w0 * step, axis=1, keepdims=True), length**3 + 1e-5)
+        w_hat = F.broadcast_div(w0, F.sqrt(square + 1e-10))
+        w_hat = w_hat + F.broadcast_div(step, length + 1e-5) - F.broadcast_mul(w0, along)
+        w_hat = F.reshape(w_hat, (0, 0, 1, 1))
         return F.Convolution(x, w_hat, num_filter=self.num_classes, kernel=(1, 1), no_bias=True)
 
 
@@ -129,15 +138,18 @@ class ICD(Method):
     def losses(self, outputs, part):
         """The three losses of the paper: `cam`, `bottom_up`, `top_down` (the latter warmed up)."""
         cam, s, z = outputs
-        context, label = z.context, part["label"]
+        label = part["label"]
         T = self.refinement(self.rectify(s), part["superpixel"], part["regions"], label)
-        remaining, steps = self.warmup.data(context)
-        omega = mx.nd.exp(-self.recipe.warmup_exponent * remaining / steps)
         return {
             "cam": self.tag_loss(cam, label),
             "bottom_up": self.bottom_up_loss(s, label),
-            "top_down": omega * self.top_down_loss(z, T, label),
+            "top_down": self.warmup_factor(z.context) * self.top_down_loss(z, T, label),
         }
+
+    def warmup_factor(self, context):
+        """omega = exp(-10 r / W), with r steps of W left: from 4.5e-5 to 1."""
+        remaining, steps = self.warmup.data(context)
+        return mx.nd.exp(-self.recipe.warmup_exponent * remaining / steps)
 
     def rectify(self, s):
         """Give the score its sign: -1 where the CAM is weaker on the positive side, E+ < E-."""
@@ -195,7 +207,9 @@ class SuperpixelRefinement(HybridBlock):
         `score` (N, C, h, w), `superpixel` (N, S, S) ids, `regions` arange(K), `label` (N, C) -> T (N, C, h, w).
         """
         # Corner-aligned sampling: the cell (i, j) lies on the pixel (stride i, stride j).
-        ids = F.slice(superpixel, begin=(0, None, None), end=(None, None, None), step=(1, self.stride, self.stride))
+        ids = F.slice(
+            superpixel, begin=(0, None, None), end=(None, None, None), step=(1, self.stride, self.stride)
+        )
         member = F.broadcast_equal(F.reshape(ids, (0, 1, -1)), F.reshape(regions, (1, -1, 1)))
         size = F.maximum(F.sum(member, axis=2), 1).expand_dims(1)
         y = label.expand_dims(2)

@@ -14,6 +14,7 @@ from icd.errors import InputError
 from icd.files import ScoreMaps
 from icd.refine.crf import CRF_PRESETS, dense_crf
 
+
 CAM_THRESHOLD = 0.2  # of the maximum; Zhou et al., CVPR 2016, section 3.2
 SALIENT = 0.01  # ICD: a pixel below this saliency is background
 LEAST_SALIENT_SHARE = 0.01  # ICD: with less than this share of salient pixels, saliency alone is not believed
@@ -33,7 +34,9 @@ def maps_at_image_size(scores: ScoreMaps) -> np.ndarray:
     """
     frame_height, frame_width, height, width = scores.frame
     maps = [
-        cv2.resize(np.float32(values), (frame_width, frame_height), interpolation=cv2.INTER_LINEAR)[:height, :width]
+        cv2.resize(np.float32(values), (frame_width, frame_height), interpolation=cv2.INTER_LINEAR)[
+            :height, :width
+        ]
         for values in scores.maps
     ]
     if (height, width) != scores.size:
@@ -59,7 +62,9 @@ def icd_seed(icd: ScoreMaps, cam: ScoreMaps, saliency=None) -> np.ndarray:
     numpy.ndarray, shape (H, W), uint8
     """
     if not np.array_equal(icd.classes, cam.classes):
-        raise InputError("score maps", "the same classes in both", f"{icd.classes.tolist()}, {cam.classes.tolist()}")
+        raise InputError(
+            "score maps", "the same classes in both", f"{icd.classes.tolist()}, {cam.classes.tolist()}"
+        )
     A, B = maps_at_image_size(icd), maps_at_image_size(cam)
     f = np.maximum(A, 0) / np.maximum(A.max((1, 2), keepdims=True), EPSILON)
     proposal = f > EPSILON
@@ -120,7 +125,9 @@ def _normalize_stack(maps: np.ndarray) -> np.ndarray:
     return maps / max(maps.max(), EPSILON)
 
 
-def crf_seed(seed: np.ndarray, image: np.ndarray, num_classes: int, preset="icd", backend="native", threads=0):
+def crf_seed(
+    seed: np.ndarray, image: np.ndarray, num_classes: int, preset="icd", backend="native", threads=0
+):
     """Refine a seed by the dense CRF, as ICD does: all classes compete, each seed label with probability 0.5.
 
     Parameters

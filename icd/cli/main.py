@@ -1,0 +1,77 @@
+"""`icd COMMAND ...`: finds the command's module and turns bad input into one line and exit status 2."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+
+import icd
+from icd.errors import InputError
+
+COMMANDS = {
+    "doctor": "say what is installed and which devices work",
+    "data": "prepare VOC's lists, check a folder, write the embedded set",
+    "superpixels": "make raw superpixels, or merge them by deep features",
+    "run": "tags to pseudo masks: train, localize, make seeds, score, report",
+    "seeds": "make seeds from score maps, ours or those of the originals",
+    "evaluate": "score masks or score maps against the truth",
+    "compare": "one table of several runs",
+    "report": "write a run's report.html",
+    "export": "write score maps or masks in another project's layout",
+}
+
+
+def main(argv=None) -> int:
+    """Run a command line.
+
+    Parameters
+    ----------
+    argv : list of str, optional
+        Without the program's name; default the process's own.
+
+    Returns
+    -------
+    int
+        Exit status: 0, 1 where the work failed, 2 for bad input, 130 after Ctrl-C.
+    """
+    argv = sys.argv[1:] if argv is None else list(argv)
+    parser = argparse.ArgumentParser(prog="icd", description=icd.__doc__.splitlines()[0])
+    parser.add_argument("--version", action="version", version=f"icd {icd.__version__}")
+    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    chosen = next((word for word in argv if word in COMMANDS), None)
+    for name, help_line in COMMANDS.items():
+        if name == chosen:  # only its module is imported: `icd evaluate` must not need MXNet
+            module = importlib.import_module(f"icd.cli.{name}")
+            subparser = subparsers.add_parser(
+                name,
+                help=help_line,
+                description=module.__doc__,
+                formatter_class=argparse.RawDescriptionHelpFormatter,
+            )
+            module.add_arguments(subparser)
+        else:
+            subparsers.add_parser(name, help=help_line)
+    arguments = parser.parse_args(argv)
+    return guarded(module.run, arguments)
+
+
+def guarded(run, arguments) -> int:
+    """Call `run(arguments)`; report what the user can mend in one line, without a traceback."""
+    try:
+        return run(arguments)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except (ArithmeticError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except BrokenPipeError:
+        return 1
+    except KeyboardInterrupt:
+        print("stopped; --resume goes on from here", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

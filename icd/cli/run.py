@@ -1,0 +1,267 @@
+"""Tags to pseudo masks in one command: superpixels, training, localization, seeds, scores, report.
+
+Without any path the run uses VOC 2012 if `icd data prepare` has put it into ./data/VOC2012, else the small embedded
+data set (scenes drawn by this package, a small network trained from scratch, a few minutes on a CPU).
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import fields
+from pathlib import Path
+
+from icd.classes import read_classes
+from icd.errors import InputError
+
+VOC = Path("data/VOC2012")
+EMBEDDED = Path("data/embedded")
+# What the embedded set needs instead of VOC's recipe: it is small, and its network starts from nothing.
+EMBEDDED_RECIPE = {
+    "image_size": 161,
+    "batch_size": 16,
+    "num_epoch": 12,
+    "learning_rate": 0.02,
+    "dropout": 0.0,
+}
+EMBEDDED_INFER_SIZE = 161
+
+
+def add_arguments(parser) -> None:
+    """Declare the method and the flags."""
+    from icd.methods import METHODS
+
+    parser.add_argument("method", choices=sorted(METHODS), help="the published method to run")
+    add_flags(parser)
+
+
+def add_flags(parser) -> None:
+    """Declare the original's twenty flags, with its defaults, and ours."""
+    original = parser.add_argument_group("flags of the original program")
+    add = original.add_argument
+    add("--image-root", type=Path, help=f"folder of <id>.jpg [{VOC}/JPEGImages]")
+    add("--annotation-root", type=Path, help=f"folder of <id>.xml [{VOC}/Annotations]")
+    add("--superpixel-root", type=Path, help="folder of <id>.png; what is missing is computed and kept "
+        "[data/superpixels/voc_superpixels]")  # fmt: skip
+    add(
+        "--saliency-root",
+        type=Path,
+        help="folder of <id>.png, used with --use-sal [data/saliency/saliency_aug]",
+    )
+    add("--data-list", type=Path, help=f"text file, one id a line [{VOC}/train_aug.txt]")
+    add("--model", help="beginning of checkpoint names [<backbone>_<method>]")
+    add("--pretrained", type=Path, help="backbone weights, MXNet .params [data/pretrained/vgg16_20M.params]")
+    add("--num-cls", type=int, help="foreground classes [the number of names in --classes]")
+    add("--image-size", type=int, help="side of the training crop [321]")
+    add("--batch-size", type=int, help="images a step, over all devices [32]")
+    add("--learning-rate", type=float, help="at the start [0.001]")
+    add("--num-epoch", type=int, help="passes over the list [20]")
+    add(
+        "--begin-epoch",
+        type=int,
+        default=0,
+        help="go on from the checkpoint of the epoch before this one [0]",
+    )
+    add("--num-sample", type=int, default=0, help="use only the first images of the list; 0: all [0]")
+    add("--snapshot", type=Path, default=Path("snapshot/icd"), help="output folder [snapshot/icd]")
+    add("--num-save", type=int, default=5, help="newest checkpoints kept [5]")
+    add("--log-frequency", type=int, default=5, help="steps between two lines of the log [5]")
+    add("--gpus", help="GPU numbers such as 0,1; '' for the CPU [0,1, or the CPU where there is no GPU]")
+    add("--use-sal", action="store_true", help="also make the seeds that use saliency")
+    add("--only-gen-seeds", action="store_true", help="make seeds from score maps that are there already")
+    ours = parser.add_argument_group("further flags")
+    add = ours.add_argument
+    add("--backbone", choices=("vgg16", "mobilenet_v2", "small"), help="[vgg16; small for the embedded set]")
+    add("--seed", type=int, default=0, help="of everything random [0]")
+    add("--resume", action="store_true", help="go on where an earlier run with the same flags stopped")
+    add("--workers", type=int, default=2, help="loader processes; 0 loads in the main process [2]")
+    add("--infer-size", type=int, help="side of the inference frame; larger images are scaled down [513]")
+    add("--infer-batch", type=int, default=4, help="images a step of inference [4]")
+    add("--eval-root", type=Path, help=f"folder of true masks <id>.png [{VOC}/SegmentationClassAug]")
+    add("--eval-list", type=Path, help="ids to score [--data-list]")
+    add(
+        "--eval-classes",
+        help="comma-separated class names to score besides background; others count as ignored",
+    )
+    add("--classes", type=Path, help="text file of class names instead of VOC's twenty")
+    add(
+        "--shard",
+        default="1/1",
+        help="K/N: localize and make seeds of every N-th image only, from the K-th on",
+    )
+    add("--no-crf", action="store_true", help="leave out the seeds with CRF")
+    add("--crf-preset", default="icd", help="parameters of the CRF [icd]")
+    add("--crf-backend", choices=("native", "pydensecrf"), default="native", help="[native]")
+
+
+def run(arguments) -> int:
+    """Carry out the command."""
+    from icd import pipeline
+
+    settings = make_run(arguments)
+    if settings.shard == (1, 1) and not arguments.only_gen_seeds:
+        pipeline.make_superpixels(settings)
+        pipeline.train(settings)
+    if not arguments.only_gen_seeds:
+        pipeline.localize_images(settings)
+    pipeline.generate_seeds(settings)
+    if settings.shard == (1, 1):
+        finish(settings)
+    return 0
+
+
+def finish(settings) -> None:
+    """Score, write the report, and print the table."""
+    from icd import pipeline
+    from icd.evaluate.report import write_report
+
+    if settings.eval_root is not None:
+        print(score_table(pipeline.score_seeds(settings)))
+    report = write_report(settings.snapshot)
+    print(f"Seeds: {settings.snapshot / 'results'}\nReport: {report}")
+
+
+def score_table(entries: list) -> str:
+    """The mIoU of every kind of seeds and variant, in per cent, as text."""
+    variants = list(dict.fromkeys(entry["variant"] for entry in entries))
+    titles = {"nocrf": "no CRF", "crf": "CRF", "sal": "saliency"}
+    lines = ["mIoU in %".ljust(12) + "".join(titles[v].rjust(10) for v in variants)]
+    for kind in dict.fromkeys(entry["kind"] for entry in entries):
+        values = {e["variant"]: e["miou"] for e in entries if e["kind"] == kind}
+        lines.append(
+            f"{kind.upper()} seeds".ljust(12) + "".join(f"{100 * values[v]:10.2f}" for v in variants)
+        )
+    return "\n".join(lines)
+
+
+def make_run(arguments):
+    """Turn the flags into a `icd.pipeline.Run`, filling in what depends on the data set.
+
+    Raises
+    ------
+    InputError
+        Flags that do not fit each other, or files that are not there.
+    """
+    from icd.engine.devices import choose_devices
+    from icd.pipeline import Run, needs_pretrained
+
+    paths = _paths(arguments)
+    backbone = arguments.backbone or paths.pop("backbone", "vgg16")
+    paths.pop("backbone", None)
+    embedded_recipe, infer_size = paths.pop("recipe", {}), paths.pop("infer_size", 513)
+    classes = read_classes(paths.pop("classes"))
+    if arguments.num_cls not in (None, len(classes)):
+        remedy = "Give their names with --classes."
+        raise InputError(
+            "--num-cls", f"{len(classes)}, as many as there are class names", str(arguments.num_cls), remedy
+        )
+    contexts, device = choose_devices(arguments.gpus)
+    print(device)
+    settings = Run(
+        method=arguments.method,
+        backbone=backbone,
+        classes=classes,
+        model=arguments.model or f"{backbone}_{arguments.method}",
+        contexts=contexts,
+        device=device,
+        pretrained=_pretrained(arguments, backbone) if needs_pretrained(backbone) else arguments.pretrained,
+        use_saliency=arguments.use_sal or paths.pop("use_saliency", False),
+        eval_classes=_evaluated(arguments.eval_classes, classes),
+        recipe={**embedded_recipe, **_recipe(arguments)},
+        infer_size=arguments.infer_size or infer_size,
+        shard=_shard(arguments.shard),
+        crf=not arguments.no_crf,
+        resume=arguments.resume or arguments.begin_epoch > 0,
+        **{key: value for key, value in paths.items() if key != "use_saliency"},
+        **_same_name(arguments, Run),
+    )
+    return settings
+
+
+def _same_name(arguments, run_type) -> dict:
+    """The flags that a `Run` has by the same name and that need no thought."""
+    plain = ("snapshot", "infer_batch", "workers", "seed", "num_save", "log_frequency", "num_sample",
+             "crf_preset", "crf_backend", "eval_list")  # fmt: skip
+    known = {field.name for field in fields(run_type)}
+    return {name: getattr(arguments, name) for name in plain if name in known}
+
+
+def _recipe(arguments) -> dict:
+    names = ("image_size", "batch_size", "num_epoch", "learning_rate")
+    return {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
+
+
+def _paths(arguments) -> dict:
+    """Where everything lies: as given, else VOC's places, else the embedded set."""
+    given = [arguments.image_root, arguments.annotation_root, arguments.data_list]
+    if not any(given) and not (VOC / "train_aug.txt").is_file():
+        return _embedded(arguments)
+    eval_root = arguments.eval_root or VOC / "SegmentationClassAug"
+    return {
+        "image_root": arguments.image_root or VOC / "JPEGImages",
+        "annotation_root": arguments.annotation_root or VOC / "Annotations",
+        "data_list": arguments.data_list or VOC / "train_aug.txt",
+        "superpixel_root": arguments.superpixel_root or Path("data/superpixels/voc_superpixels"),
+        "saliency_root": arguments.saliency_root or Path("data/saliency/saliency_aug"),
+        "eval_root": eval_root if arguments.eval_root or eval_root.is_dir() else None,
+        "classes": arguments.classes,
+    }
+
+
+def _embedded(arguments) -> dict:
+    from icd.data.embedded import prepare_embedded
+
+    print(f"No data set given: using the embedded one in {EMBEDDED}")
+    paths = prepare_embedded(EMBEDDED)
+    return {
+        "image_root": paths.image_root,
+        "annotation_root": paths.annotation_root,
+        "data_list": paths.data_list,
+        "superpixel_root": arguments.superpixel_root or EMBEDDED.with_name("embedded_superpixels"),
+        "saliency_root": arguments.saliency_root or paths.saliency_root,
+        "eval_root": arguments.eval_root or paths.truth_root,
+        "classes": arguments.classes or paths.classes_file,
+        "backbone": "small",
+        "recipe": EMBEDDED_RECIPE,
+        "infer_size": EMBEDDED_INFER_SIZE,
+        "use_saliency": True,
+    }
+
+
+def _pretrained(arguments, backbone: str):
+    if arguments.only_gen_seeds:
+        return None
+    defaults = {"vgg16": "vgg16_20M.params", "mobilenet_v2": "mobilenet_v2.params"}
+    path = arguments.pretrained or Path("data/pretrained") / defaults[backbone]
+    if not path.is_file():
+        remedy = "data/README.md says where to get it; --pretrained names another place."
+        raise InputError(path, f"pretrained weights of {backbone}", "nothing there", remedy)
+    return path
+
+
+def _evaluated(text, classes):
+    if text is None:
+        return None
+    names = [name.strip() for name in text.split(",")]
+    unknown = [name for name in names if name not in classes]
+    if unknown:
+        raise InputError("--eval-classes", "names among " + ", ".join(classes), ", ".join(unknown))
+    return (0, *sorted(classes.index(name) + 1 for name in names))
+
+
+def _shard(text: str) -> tuple:
+    try:
+        index, count = (int(part) for part in text.split("/"))
+    except ValueError:
+        raise InputError("--shard", "K/N, such as 3/16", repr(text)) from None
+    if not 1 <= index <= count:
+        raise InputError("--shard", "K/N with K from 1 to N", repr(text))
+    return index, count
+
+
+def parser_of(program: str, description: str) -> argparse.ArgumentParser:
+    """A parser of its own with all flags, for `run_icd.py`."""
+    parser = argparse.ArgumentParser(
+        prog=program, description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add_flags(parser)
+    return parser

@@ -1,0 +1,50 @@
+"""The stage that merges superpixels by deep features, image by image.
+
+In: photographs, raw superpixels, a pretrained backbone. Out: a PNG of ids an image; images that are done are skipped.
+Features are pooled as soon as they are computed and never stored.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from tqdm import tqdm
+
+from icd.compat import mx
+from icd.data.augment import inference_sample
+from icd.data.images import image_path, read_image
+from icd.files import read_superpixels, superpixels_path, write_superpixels
+from icd.refine.superpixel_stage import missing_ids
+from icd.refine.superpixels import merge, pool
+
+FRAME = 513  # pixels; larger only for images that do not fit
+
+
+def merged_superpixels(ids, image_root, raw_root, target, backbone, context, limit: int = 64) -> None:
+    """Merge raw superpixels by the features of a pretrained backbone (ICD's spec 5.2 and 5.3).
+
+    Parameters
+    ----------
+    raw_root, target : str or os.PathLike
+        Folders of raw and of merged superpixels.
+    backbone : icd.backbones.Backbone
+        With pretrained weights, on `context`.
+    limit : int
+        Regions left at most.
+    """
+    for image_id in tqdm(missing_ids(ids, target), unit="image", desc="merge", dynamic_ncols=True):
+        image = read_image(image_path(image_root, image_id))
+        regions = read_superpixels(superpixels_path(raw_root, image_id), image.shape[:2])
+        if regions.max() >= limit:
+            features = _dense_features(image, backbone, context)
+            regions = merge(regions, pool(features, regions, _frame(image, backbone.stride)), limit)
+        write_superpixels(superpixels_path(target, image_id), regions)
+
+
+def _frame(image, stride: int) -> int:
+    return max(FRAME, -(-(max(image.shape[:2]) - 1) // stride) * stride + 1)
+
+
+def _dense_features(image, backbone, context) -> np.ndarray:
+    frame = inference_sample(image, None, _frame(image, backbone.stride)).image
+    batch = mx.nd.array(frame.transpose(2, 0, 1)[None], context, dtype="float32")
+    return backbone.superpixel_features(batch)[0].asnumpy()

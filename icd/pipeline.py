@@ -1,0 +1,270 @@
+"""The stages in their order: superpixels, training, localization, seeds, scores, report.
+
+In: a `Run`, the answer to "what, from where, how". Out: the run folder. Between two stages lies a folder with a file an
+image; a stage skips what is done, so that a run can be stopped and resumed anywhere.
+
+    <snapshot>/checkpoints/epoch-0019/     the training's state
+    <snapshot>/<model>-0019.params         the final weights, by the original's name
+    <snapshot>/losses.jsonl, tensorboard/  the training's log
+    <snapshot>/results/scores_<map>/       score maps
+    <snapshot>/results/seeds/<variant>/    the method's seeds; seeds_cam/ those of its CAM
+    <snapshot>/scores.json, run.json, report.html
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from icd.backbones import BACKBONES
+from icd.data.batches import InferenceBatches, TrainBatches
+from icd.data.dataset import TagDataset
+from icd.engine import checkpoint
+from icd.engine.build import build_method
+from icd.engine.fit import FitOptions, fit
+from icd.engine.localize import localize, localized_ids
+from icd.engine.merge import merged_superpixels
+from icd.engine.parameters import load_checkpoint_weights, save_weights
+from icd.engine.pictures import PictureStrip
+from icd.errors import InputError
+from icd.evaluate import score_masks
+from icd.files import read_list, write_json
+from icd.methods import METHODS
+from icd.provenance import file_sha256, write_run
+from icd.refine.seed_stage import SeedJob, make_seeds
+from icd.refine.superpixel_stage import missing_ids, raw_superpixels
+
+
+@dataclass(frozen=True)
+class Run:
+    """Everything that a run depends on. Paths are `pathlib.Path`; see `icd run --help` for their meaning."""
+
+    method: str
+    backbone: str
+    classes: tuple
+    image_root: Path
+    annotation_root: Path
+    data_list: Path
+    snapshot: Path
+    model: str
+    contexts: list
+    device: str
+    pretrained: Path = None
+    superpixel_root: Path = None
+    saliency_root: Path = None
+    use_saliency: bool = False
+    eval_root: Path = None
+    eval_list: Path = None
+    eval_classes: tuple = None
+    recipe: dict = field(default_factory=dict)
+    infer_size: int = 513
+    infer_batch: int = 4
+    workers: int = 0
+    seed: int = 0
+    num_save: int = 5
+    log_frequency: int = 5
+    num_sample: int = 0
+    resume: bool = False
+    shard: tuple = (1, 1)
+    crf_preset: str = "icd"
+    crf_backend: str = "native"
+    crf: bool = True
+
+    @property
+    def ids(self) -> list:
+        """The images of the run: the first `num_sample` of the list, or all."""
+        ids = read_list(self.data_list)
+        return ids[: self.num_sample] if self.num_sample else ids
+
+    @property
+    def shard_ids(self) -> list:
+        """The images that this process localizes and makes seeds of."""
+        index, count = self.shard
+        return self.ids[index - 1 :: count]
+
+    @property
+    def variants(self) -> tuple:
+        """The seed variants to make."""
+        return ("nocrf", *(("crf",) if self.crf else ()), *(("sal",) if self.use_saliency else ()))
+
+    @property
+    def full_recipe(self):
+        """The method's recipe with this run's changes."""
+        return METHODS[self.method].Recipe(**self.recipe)
+
+    def seed_folder(self, kind: str) -> Path:
+        """Where the seeds of a kind of score maps go."""
+        own = kind == METHODS[self.method].score_maps[-1]
+        return self.snapshot / "results" / ("seeds" if own else f"seeds_{kind}")
+
+    def map_folder(self, kind: str) -> Path:
+        """Where the score maps of a kind go."""
+        return self.snapshot / "results" / f"scores_{kind}"
+
+
+def make_superpixels(run: Run) -> None:
+    """Compute the superpixels that training needs and that are not there: raw, then merged where weights allow it."""
+    if not METHODS[run.method].needs_superpixels or not missing_ids(run.ids, run.superpixel_root):
+        return
+    if run.pretrained is None:
+        raw_superpixels(run.ids, run.image_root, run.superpixel_root)
+        return
+    raw_root = run.superpixel_root.with_name(run.superpixel_root.name + "_raw")
+    raw_superpixels(run.ids, run.image_root, raw_root)
+    method = build_method("cam", run.backbone, 1, run.contexts[:1], pretrained=run.pretrained)
+    backbone = method.network.backbone
+    merged_superpixels(run.ids, run.image_root, raw_root, run.superpixel_root, backbone, run.contexts[0])
+
+
+def train(run: Run) -> None:
+    """Train, or go on training, to the end of the recipe."""
+    folder = run.snapshot / "checkpoints"
+    if checkpoint.checkpoints(folder) and not run.resume:
+        remedy = "Give --resume to go on with it, or another --snapshot."
+        raise InputError(folder, "no earlier training", "one", remedy)
+    needs_superpixels = METHODS[run.method].needs_superpixels
+    recipe = run.full_recipe
+    dataset = _dataset(run, run.ids, needs_superpixels)
+    dataset.check()
+    batches = TrainBatches(
+        dataset, recipe.batch_size, recipe.image_size, recipe.scales, run.seed, run.workers
+    )
+    method = _build(run, pretrained=run.pretrained)
+    options = FitOptions(folder, run.seed, run.num_save, run.log_frequency, run.resume, _facts(run))
+    strip = PictureStrip(run.snapshot / f"{run.model}_visdemo", run.model, dataset, run.infer_size)
+    last = fit(
+        method,
+        batches,
+        run.contexts,
+        options,
+        after_epoch=lambda epoch: strip.write(method, run.contexts[0], epoch),
+    )
+    save_weights(method, run.snapshot / f"{run.model}-{recipe.num_epoch - 1:04d}.params")
+    write_run_facts(run)
+    print(f"Trained; last checkpoint {last}")
+
+
+def localize_images(run: Run) -> None:
+    """Write the score maps of this process's share of the images."""
+    folders = {kind: run.map_folder(kind) for kind in METHODS[run.method].score_maps}
+    done = localized_ids(folders, run.shard_ids)
+    if len(done) == len(run.shard_ids):
+        return
+    method = _build(run)
+    load_checkpoint_weights(method, final_weights(run))
+    dataset = _dataset(run, run.shard_ids, False)
+    batches = InferenceBatches(dataset, run.infer_batch, run.infer_size, done, run.workers)
+    localize(method, batches, run.contexts, folders)
+
+
+def final_weights(run: Run) -> Path:
+    """The weights of the last epoch; an error, not some other weights, where training has not finished."""
+    path = run.snapshot / f"{run.model}-{run.full_recipe.num_epoch - 1:04d}.params"
+    if not path.is_file():
+        raise InputError(path, "the weights of the last epoch", "nothing there", "Train first, or --resume.")
+    return path
+
+
+def generate_seeds(run: Run) -> None:
+    """Make the seeds of this process's share of the images, for every kind of score maps."""
+    for kind in METHODS[run.method].score_maps:
+        job = SeedJob(
+            rule=kind,
+            cam_root=run.map_folder("cam"),
+            icd_root=run.map_folder("icd"),
+            image_root=run.image_root,
+            saliency_root=run.saliency_root,
+            target_root=run.seed_folder(kind),
+            variants=run.variants,
+            num_classes=len(run.classes),
+            crf_preset=run.crf_preset,
+            crf_backend=run.crf_backend,
+        )
+        make_seeds(job, run.shard_ids, run.workers, f"seeds {kind}")
+
+
+def score_seeds(run: Run) -> list:
+    """Score every seed variant against the truth and write `scores.json`.
+
+    Returns
+    -------
+    list of dict
+        `kind`, `variant` and the evaluator's numbers.
+    """
+    ids = read_list(run.eval_list) if run.eval_list else run.ids
+    ids = [image_id for image_id in ids if image_id in set(run.ids)]
+    entries = []
+    for kind in METHODS[run.method].score_maps:
+        for variant in run.variants:
+            scores = score_masks(
+                run.seed_folder(kind) / variant,
+                run.eval_root,
+                ids,
+                run.classes,
+                evaluated_classes=run.eval_classes,
+                workers=max(run.workers, 1),
+            )
+            entries.append(
+                {"kind": kind, "variant": variant, "name": f"{kind} {variant}", **scores.as_dict()}
+            )
+    write_json(run.snapshot / "scores.json", entries)
+    return entries
+
+
+def write_run_facts(run: Run) -> None:
+    """Write `run.json`."""
+    write_run(
+        run.snapshot,
+        recipe=run.full_recipe,
+        device=run.device,
+        data_list=run.data_list,
+        initial_weights=run.pretrained,
+        extra_supervision=("saliency",) if run.use_saliency else (),
+        threshold_policy="none (ICD); fixed 0.2 of the maximum (CAM)",
+        seed=run.seed,
+        method=run.method,
+        backbone=run.backbone,
+        classes=list(run.classes),
+        infer_size=run.infer_size,
+        superpixels=run.superpixel_root,
+        crf=run.crf_preset if run.crf else None,
+    )
+
+
+def _dataset(run: Run, ids, with_superpixels: bool) -> TagDataset:
+    superpixels = run.superpixel_root if with_superpixels else None
+    return TagDataset(run.image_root, run.annotation_root, ids, run.classes, superpixels)
+
+
+def _build(run: Run, pretrained=None):
+    return build_method(
+        run.method,
+        run.backbone,
+        len(run.classes),
+        run.contexts,
+        seed=run.seed,
+        pretrained=pretrained,
+        recipe=run.recipe,
+    )
+
+
+def _facts(run: Run) -> dict:
+    """What must be the same when training goes on."""
+    recipe = {
+        key: list(v) if isinstance(v, tuple) else v for key, v in dataclasses.asdict(run.full_recipe).items()
+    }
+    return {
+        "method": run.method,
+        "backbone": run.backbone,
+        "classes": list(run.classes),
+        "recipe": recipe,
+        "images": len(run.ids),
+        "data_list": file_sha256(run.data_list),
+        "pretrained": file_sha256(run.pretrained) if run.pretrained else None,
+    }
+
+
+def needs_pretrained(backbone: str) -> bool:
+    """Whether a backbone starts from pretrained weights."""
+    return bool(BACKBONES[backbone].pretrained_names)
