@@ -129,7 +129,9 @@ def read_list(path) -> list:
         if not line:
             raise InputError(path, "one id a line", f"a blank line {number}", "Remove it.")
         if line in seen:
-            raise InputError(path, "every id once", f"{line!r} in lines {seen[line]} and {number}", "Remove one.")
+            raise InputError(
+                path, "every id once", f"{line!r} in lines {seen[line]} and {number}", "Remove one."
+            )
         seen[line] = number
     return lines
 
@@ -165,13 +167,19 @@ def read_score_maps(path) -> ScoreMaps:
         with np.load(path, allow_pickle=False) as file:
             content = {name: file[name] for name in ("classes", "maps", "size", "frame")}
     except FileNotFoundError:
-        raise InputError(path, wanted, "nothing there", "Run the localization stage for this image.") from None
+        raise InputError(
+            path, wanted, "nothing there", "Run the localization stage for this image."
+        ) from None
     except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(path, wanted, f"a damaged or other file ({error})", "Delete it and localize again.") from None
+        raise InputError(
+            path, wanted, f"a damaged or other file ({error})", "Delete it and localize again."
+        ) from None
     classes, maps, size, frame = content["classes"], content["maps"], content["size"], content["frame"]
     fits = maps.ndim == 3 and classes.shape == maps.shape[:1] and size.shape == (2,) and frame.shape == (4,)
     if not fits or maps.dtype.kind != "f":
-        raise InputError(path, wanted, f"classes {classes.shape}, maps {maps.dtype} {maps.shape}, size {size.shape}")
+        raise InputError(
+            path, wanted, f"classes {classes.shape}, maps {maps.dtype} {maps.shape}, size {size.shape}"
+        )
     if (np.diff(classes) <= 0).any() or (classes < 1).any():
         raise InputError(path, "class numbers from 1, ascending", f"{classes.tolist()}")
     return ScoreMaps(classes, maps, tuple(int(n) for n in size), tuple(int(n) for n in frame))
@@ -182,8 +190,8 @@ def mask_path(folder, image_id) -> Path:
     return Path(folder) / f"{image_id}.png"
 
 
-def write_mask(path, mask: np.ndarray) -> None:
-    """Write a mask as 8-bit palette PNG in VOC's colours, atomically.
+def encode_mask(mask: np.ndarray) -> bytes:
+    """A mask as the bytes of an 8-bit palette PNG in VOC's colours.
 
     Parameters
     ----------
@@ -194,7 +202,12 @@ def write_mask(path, mask: np.ndarray) -> None:
     image.putpalette(_PALETTE)
     buffer = io.BytesIO()
     image.save(buffer, "PNG")
-    write_atomic(path, buffer.getvalue())
+    return buffer.getvalue()
+
+
+def write_mask(path, mask: np.ndarray) -> None:
+    """Write a mask as `encode_mask` encodes it, atomically."""
+    write_atomic(path, encode_mask(mask))
 
 
 def read_mask(path, size=None) -> np.ndarray:
@@ -226,7 +239,9 @@ def _read_single_channel(path, wanted: str, size) -> np.ndarray:
     try:
         with Image.open(path) as image:
             if image.mode not in ("P", "L", "1"):
-                raise InputError(path, wanted, f"an image of mode {image.mode}", "Write class numbers, not colours.")
+                raise InputError(
+                    path, wanted, f"an image of mode {image.mode}", "Write class numbers, not colours."
+                )
             values = np.array(image if image.mode != "1" else image.convert("L"), np.uint8)
     except FileNotFoundError:
         raise InputError(path, wanted, "nothing there") from None
@@ -271,14 +286,18 @@ def read_superpixels(path, size=None) -> np.ndarray:
     try:
         with Image.open(path) as image:
             if image.mode != "RGB":
-                raise InputError(path, wanted, f"an image of mode {image.mode}", "Make it with `icd superpixels`.")
+                raise InputError(
+                    path, wanted, f"an image of mode {image.mode}", "Make it with `icd superpixels`."
+                )
             planes = np.array(image).astype(np.int32)
     except FileNotFoundError:
         raise InputError(path, wanted, "nothing there", "Make it with `icd superpixels`.") from None
     except InputError:
         raise
     except (OSError, SyntaxError, ValueError) as error:
-        raise InputError(path, wanted, f"a damaged file ({error})", "Delete it and run `icd superpixels`.") from None
+        raise InputError(
+            path, wanted, f"a damaged file ({error})", "Delete it and run `icd superpixels`."
+        ) from None
     _check_size(path, planes, size)
     return combine_superpixel_bytes(planes[..., ::-1])
 

@@ -68,8 +68,8 @@ def write_run(
         "recipe": recipe,
         "command": shlex.join(sys.argv if command is None else [str(part) for part in command]),
         "device": device,
-        "data_list": None if data_list is None else _describe(data_list, len(read_list(data_list))),
-        "initial_weights": None if initial_weights is None else _describe(initial_weights),
+        "data_list": None if data_list is None else describe_file(data_list, len(read_list(data_list))),
+        "initial_weights": None if initial_weights is None else describe_file(initial_weights),
         "extra_supervision": list(extra_supervision),
         "threshold_policy": threshold_policy,
         "seed": seed,
@@ -152,7 +152,8 @@ def plain(value):
     return str(value) if isinstance(value, os.PathLike) else value
 
 
-def _describe(path, ids=None) -> dict:
+def describe_file(path, ids=None) -> dict:
+    """Path and sha256 of a file, with the number of ids where it is a list."""
     content = {"path": str(path), "sha256": file_sha256(path)}
     return content if ids is None else {**content, "ids": ids}
 

@@ -12,7 +12,6 @@ holds all curves.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial as bind
 from pathlib import Path
 
 import numpy as np
@@ -22,12 +21,14 @@ from icd.data.tags import annotation_path, read_tags
 from icd.errors import InputError
 from icd.evaluate.layouts import find_score_maps, read_layout
 from icd.evaluate.policies import Convention, class_scores, convention_of, mean_iou
-from icd.evaluate.score import index_masks, map_on_cores, truth_lookup
+from icd.evaluate.score import check_evaluated, index_masks, map_on_cores, truth_lookup
 from icd.files import read_mask
 from icd.grid import maps_on_image
 
 THRESHOLDS = tuple(round(0.01 * k, 2) for k in range(60))
 """0.00, 0.01 .. 0.59, as SEAM and PPC sweep."""
+FIXED = {"eps": 0.20, "psa": 0.20, "seam": 0.26, "ppc": 0.26, "vwe": 0.14, "irn": 0.15}
+"""The thresholds that the originals fix for masks without a sweep (their specs)."""
 _CHUNK = 8
 
 
@@ -118,6 +119,7 @@ def threshold_curve(
     evaluated_classes=None,
     layout=None,
     tag_folder=None,
+    normalize=False,
     workers=None,
     progress=None,
 ) -> Curve:
@@ -141,6 +143,8 @@ def threshold_curve(
         Layout of the maps, where their content does not tell.
     tag_folder : str or os.PathLike, optional
         XML annotations, for the layout `icd`.
+    normalize : bool
+        Take the positive part of every map and divide it by its maximum in the image; for maps that hold logits.
     workers : int, optional
     progress : callable, optional
         Called with (images done, images in all).
@@ -157,9 +161,7 @@ def threshold_curve(
     thresholds = np.asarray(thresholds, np.float64)
     if thresholds.ndim != 1 or not len(thresholds) or (np.diff(thresholds.astype(np.float32)) <= 0).any():
         raise InputError("thresholds", "ascending numbers, at least one", f"{thresholds.tolist()}")
-    evaluated = (
-        tuple(range(len(classes) + 1)) if evaluated_classes is None else tuple(sorted(evaluated_classes))
-    )
+    evaluated = check_evaluated(evaluated_classes, len(classes))
     if not Path(score_map_folder).is_dir():
         raise InputError(score_map_folder, "a folder of score maps", "nothing there")
     maps = {image_id: find_score_maps(score_map_folder, image_id) for image_id in ids}
@@ -171,10 +173,15 @@ def threshold_curve(
     truths = index_masks(truth_folder, present)
     items = [(maps[i], truths.get(i, Path(truth_folder) / f"{i}.png"), i) for i in present]
     chunks = [items[start : start + _CHUNK] for start in range(0, len(items), _CHUNK)]
-    count = bind(
-        _count_chunk, thresholds=thresholds.astype(np.float32), classes=tuple(classes), policy=policy,
-        evaluated=evaluated, layout=layout, tag_folder=tag_folder,
-    )  # fmt: skip
+    count = _CountChunk(
+        thresholds.astype(np.float32),
+        tuple(classes),
+        convention_of(policy),
+        evaluated,
+        layout,
+        tag_folder,
+        normalize,
+    )
     total = np.zeros((len(classes) + 1, len(classes) + 1, len(thresholds) + 1), np.int64)
     for done, part in enumerate(map_on_cores(count, chunks, workers), 1):
         total += part
@@ -184,37 +191,59 @@ def threshold_curve(
     return Curve(thresholds, _tables(total), convention_of(policy), evaluated, len(items), missing)
 
 
-def _count_chunk(items, thresholds, classes, policy, evaluated, layout, tag_folder) -> np.ndarray:
-    """Pixels by truth, class and bin; bin k holds scores above exactly the first k thresholds."""
-    number, bins = len(classes) + 1, len(thresholds) + 1
-    lookup, total = truth_lookup(evaluated, len(classes)), np.zeros((number, number, bins), np.int64)
-    for maps_path, truth_path, image_id in items:
-        truth = read_mask(truth_path)
-        strange = truth[(truth >= number) & (truth != IGNORE)]
-        if len(strange) and convention_of(policy).unknown_truth == "refuse":
-            raise InputError(
-                truth_path, f"class numbers 0..{number - 1} and {IGNORE}", f"the value {strange[0]}"
-            )
-        tags = None if tag_folder is None else read_tags(annotation_path(tag_folder, image_id), classes)
-        present, planes = _planes(maps_path, layout, tags, truth.shape, number)
-        truth = lookup[truth]
-        known = truth < number
-        planes = planes[:, known]
-        above = np.searchsorted(thresholds, planes.max(0), side="left")
-        cell = (truth[known].astype(np.int64) * number + present[planes.argmax(0)]) * bins + above
-        total += np.bincount(cell, minlength=total.size).reshape(total.shape)
-    return total
+@dataclass(frozen=True)
+class _CountChunk:
+    """Counts pixels by truth, class and bin in some images; bin k holds scores above exactly the first k thresholds."""
+
+    thresholds: np.ndarray
+    classes: tuple
+    convention: Convention
+    evaluated: tuple
+    layout: str
+    tag_folder: str
+    normalize: bool
+
+    def __call__(self, items) -> np.ndarray:
+        number, bins = len(self.classes) + 1, len(self.thresholds) + 1
+        lookup, total = truth_lookup(self.evaluated, number - 1), np.zeros((number, number, bins), np.int64)
+        for maps_path, truth_path, image_id in items:
+            truth = self._truth(truth_path)
+            present, planes = self._planes(maps_path, image_id, truth.shape)
+            truth = lookup[truth]
+            known = truth < number
+            planes = planes[:, known]
+            above = np.searchsorted(self.thresholds, planes.max(0), side="left")
+            cell = (truth[known].astype(np.int64) * number + present[planes.argmax(0)]) * bins + above
+            total += np.bincount(cell, minlength=total.size).reshape(total.shape)
+        return total
+
+    def _truth(self, path) -> np.ndarray:
+        truth = read_mask(path)
+        strange = truth[(truth > len(self.classes)) & (truth != IGNORE)]
+        if len(strange) and self.convention.unknown_truth == "refuse":
+            wanted = f"class numbers 0..{len(self.classes)} and {IGNORE}"
+            raise InputError(path, wanted, f"the value {strange[0]}")
+        return truth
+
+    def _planes(self, path, image_id, size):
+        """Classes, (L + 1,), and maps, (L + 1, H, W), behind a background that wins only where there is no map."""
+        tags = self.tag_folder and read_tags(annotation_path(self.tag_folder, image_id), self.classes)
+        scores = read_layout(path, self.layout, tags, size)
+        if len(scores.classes) and scores.classes[-1] > len(self.classes):
+            raise InputError(path, f"classes 1..{len(self.classes)}", f"class {scores.classes[-1]}")
+        if not np.isfinite(scores.maps).all():
+            raise InputError(path, "finite scores", "NaN or infinity", "Localize this image again.")
+        planes = maps_on_image(scores)
+        if self.normalize:
+            planes = positive_share(planes)
+        nothing = np.full((1, *size), -np.inf, np.float32)
+        return np.array([0, *scores.classes]), np.concatenate([nothing, planes])
 
 
-def _planes(path, layout, tags, size, number: int):
-    """Classes, (L + 1,), and maps, (L + 1, H, W), behind a background that wins only where there is no map."""
-    scores = read_layout(path, layout, tags, size)
-    if len(scores.classes) and scores.classes[-1] >= number:
-        raise InputError(path, f"classes 1..{number - 1}", f"class {scores.classes[-1]}")
-    if not np.isfinite(scores.maps).all():
-        raise InputError(path, "finite scores", "NaN or infinity", "Localize this image again.")
-    nothing = np.full((1, *size), -np.inf, np.float32)
-    return np.array([0, *scores.classes]), np.concatenate([nothing, maps_on_image(scores)])
+def positive_share(planes: np.ndarray) -> np.ndarray:
+    """The positive part of every map, (L, H, W), over its maximum, 0..1; zero where nothing is positive."""
+    planes = np.maximum(planes, 0)
+    return planes / np.maximum(planes.max((1, 2), keepdims=True), np.float32(1e-5))
 
 
 def _tables(total: np.ndarray) -> np.ndarray:

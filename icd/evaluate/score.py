@@ -82,7 +82,7 @@ def score_masks(
         one id, or no prediction is there at all.
     """
     convention = convention_of(policy)
-    evaluated = _check_evaluated(evaluated_classes, len(classes))
+    evaluated = check_evaluated(evaluated_classes, len(classes))
     predictions, truths = index_masks(prediction_folder, ids), index_masks(truth_folder, ids)
     present = [image_id for image_id in ids if image_id in predictions]
     if not present:
@@ -228,7 +228,8 @@ def image_miou(counts: np.ndarray, convention) -> float:
     return float(known.mean()) if len(known) else float("nan")
 
 
-def _check_evaluated(evaluated, classes: int) -> tuple:
+def check_evaluated(evaluated, classes: int) -> tuple:
+    """The classes to evaluate, ascending; all of 0..classes for None. `InputError` for other numbers."""
     if evaluated is None:
         return tuple(range(classes + 1))
     chosen = tuple(sorted({int(number) for number in evaluated}))
