@@ -23,7 +23,7 @@ from icd.evaluate.layouts import find_score_maps, read_layout
 from icd.evaluate.policies import Convention, class_scores, convention_of, mean_iou
 from icd.evaluate.score import check_evaluated, index_masks, map_on_cores, truth_lookup
 from icd.files import read_mask
-from icd.grid import maps_on_image
+from icd.grid import maps_on_image, positive_share
 
 THRESHOLDS = tuple(round(0.01 * k, 2) for k in range(60))
 """0.00, 0.01 .. 0.59, as SEAM and PPC sweep."""
@@ -238,12 +238,6 @@ class _CountChunk:
             planes = positive_share(planes)
         nothing = np.full((1, *size), -np.inf, np.float32)
         return np.array([0, *scores.classes]), np.concatenate([nothing, planes])
-
-
-def positive_share(planes: np.ndarray) -> np.ndarray:
-    """The positive part of every map, (L, H, W), over its maximum, 0..1; zero where nothing is positive."""
-    planes = np.maximum(planes, 0)
-    return planes / np.maximum(planes.max((1, 2), keepdims=True), np.float32(1e-5))
 
 
 def _tables(total: np.ndarray) -> np.ndarray:

@@ -6,42 +6,19 @@ maximum). Both in the variants without CRF, with dense CRF, and with saliency as
 
 from __future__ import annotations
 
-import cv2
 import numpy as np
 
 from icd.classes import IGNORE
 from icd.errors import InputError
 from icd.files import ScoreMaps
+from icd.grid import maps_on_image, positive_share
 from icd.refine.crf import CRF_PRESETS, dense_crf
-
 
 CAM_THRESHOLD = 0.2  # of the maximum; Zhou et al., CVPR 2016, section 3.2
 SALIENT = 0.01  # ICD: a pixel below this saliency is background
 LEAST_SALIENT_SHARE = 0.01  # ICD: with less than this share of salient pixels, saliency alone is not believed
 SEED_CONFIDENCE = 0.5  # ICD: probability of the seed's label in the CRF's unary term
 EPSILON = 1e-5
-
-
-def maps_at_image_size(scores: ScoreMaps) -> np.ndarray:
-    """Bring score maps to the size of their image.
-
-    The grid is stretched over its frame by OpenCV's bilinear resize (half-pixel centres, as the original does), cut to
-    the image's content and, where the image had been scaled down to fit the frame, resized to the image.
-
-    Returns
-    -------
-    numpy.ndarray, shape (L, H, W), float32
-    """
-    frame_height, frame_width, height, width = scores.frame
-    maps = [
-        cv2.resize(np.float32(values), (frame_width, frame_height), interpolation=cv2.INTER_LINEAR)[
-            :height, :width
-        ]
-        for values in scores.maps
-    ]
-    if (height, width) != scores.size:
-        maps = [cv2.resize(values, scores.size[::-1], interpolation=cv2.INTER_LINEAR) for values in maps]
-    return np.stack(maps) if maps else np.zeros((0, *scores.size), np.float32)
 
 
 def icd_seed(icd: ScoreMaps, cam: ScoreMaps, saliency=None) -> np.ndarray:
@@ -65,8 +42,8 @@ def icd_seed(icd: ScoreMaps, cam: ScoreMaps, saliency=None) -> np.ndarray:
         raise InputError(
             "score maps", "the same classes in both", f"{icd.classes.tolist()}, {cam.classes.tolist()}"
         )
-    A, B = maps_at_image_size(icd), maps_at_image_size(cam)
-    f = np.maximum(A, 0) / np.maximum(A.max((1, 2), keepdims=True), EPSILON)
+    A, B = maps_on_image(icd), maps_on_image(cam)
+    f = positive_share(A)
     proposal = f > EPSILON
     foreground = proposal.any(0)
     winner = proposal.argmax(0)
@@ -100,8 +77,8 @@ def cam_seed(cam: ScoreMaps, threshold: float = CAM_THRESHOLD, saliency=None) ->
     -------
     numpy.ndarray, shape (H, W), uint8
     """
-    B = maps_at_image_size(cam)
-    f = np.maximum(B, 0) / np.maximum(B.max((1, 2), keepdims=True), EPSILON)
+    B = maps_on_image(cam)
+    f = positive_share(B)
     foreground = f.max(0) > threshold
     background = _background(~foreground, saliency)
     seed = cam.classes[f.argmax(0)].astype(np.uint8)

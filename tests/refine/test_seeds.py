@@ -13,7 +13,8 @@ from icd.data.images import read_image
 from icd.data.tags import read_tags
 from icd.errors import InputError
 from icd.files import ScoreMaps, read_mask, read_saliency
-from icd.refine.seeds import cam_seed, crf_seed, icd_seed, maps_at_image_size
+from icd.grid import maps_on_image
+from icd.refine.seeds import cam_seed, crf_seed, icd_seed
 
 
 def whole_frame(classes, maps, size, frame=513):
@@ -105,7 +106,7 @@ def test_scaled_image_comes_back_to_its_size():
     """An image of twice the frame: its content fills the frame's left half; the right half is padding."""
     ramp = np.tile(np.linspace(0, 1, 9, dtype=np.float32), (9, 1))
     scores = ScoreMaps(np.array([1], np.int16), ramp[None], (1000, 500), (65, 65, 65, 33))
-    maps = maps_at_image_size(scores)
+    maps = maps_on_image(scores)
     assert maps.shape == (1, 1000, 500)
     # Half-pixel centres: column 16 of 65 lies 1.8 cells into the grid of 9.
     assert maps.max() <= 0.5 and maps[0, 500, 250] == pytest.approx(1.8 / 8, abs=0.01)
