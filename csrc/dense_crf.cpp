@@ -88,42 +88,42 @@ class MeanField {
   public:
     MeanField(const float* unary, const CrfShape& shape, int threads)
         : pixels_(shape.height * shape.width), threads_(threads), labels_(unary, shape.labels, pixels_),
-          energy_(pixels_ * labels_.lanes, padding), logits_(energy_.size()), probability_(energy_.size()) {
+          energy_(pixels_ * labels_.lanes, padding), probability_(energy_.size()),
+          blocks_((labels_.lanes + block - 1) / block) {
         const int64_t distinct = static_cast<int64_t>(labels_.first.size());
         parallel_for(pixels_, threads_, least, [&](int64_t begin, int64_t end) {
             for (int64_t lane = 0; lane < distinct; ++lane) {
                 const float* plane = unary + labels_.first[lane] * pixels_;
                 for (int64_t p = begin; p < end; ++p) energy_[p * labels_.lanes + lane] = -plane[p];
             }
+            softmax(energy_.data() + begin * labels_.lanes, begin, end);
         });
-        logits_ = energy_;
-        softmax();
     }
 
-    void start_messages() { std::copy(energy_.begin(), energy_.end(), logits_.begin()); }
-
-    void add_messages(const Lattice& lattice, float compatibility) {
-        for (int64_t lane = 0; lane < labels_.lanes;) {
-            const int width = static_cast<int>(std::min<int64_t>(block, labels_.lanes - lane));
-            lattice.filter(probability_.data() + lane, logits_.data() + lane, labels_.lanes, width, compatibility,
-                           threads_);
-            lane += width;
+    void iterate(const Lattice& gaussian, const Lattice& bilateral, const CrfKernels& kernels) {
+        for (size_t b = 0; b < blocks_.size(); ++b) {
+            gaussian.spread(lanes_of_block(b, probability_.data()), blocks_[b].gaussian, scratch_, threads_);
+            bilateral.spread(lanes_of_block(b, probability_.data()), blocks_[b].bilateral, scratch_, threads_);
         }
-    }
-
-    void softmax() {
-        switch (labels_.lanes) {
-            case 2: return softmax_of<2>();
-            case 4: return softmax_of<4>();
-            case 8: return softmax_of<8>();
-            case 16: return softmax_of<16>();
-            default: return softmax_of<0>();
-        }
+        parallel_for(pixels_, threads_, least, [&](int64_t begin, int64_t end) {
+            constexpr int64_t piece = 256;  // pixels whose logits stay in the first cache
+            std::vector<float> logits(piece * labels_.lanes);
+            for (int64_t first = begin; first < end; first += piece) {
+                const int64_t last = std::min(first + piece, end);
+                std::copy_n(energy_.data() + first * labels_.lanes, (last - first) * labels_.lanes, logits.data());
+                for (size_t b = 0; b < blocks_.size(); ++b) {
+                    const PixelValues out = lanes_of_block(b, logits.data());
+                    gaussian.collect(blocks_[b].gaussian, first, last, kernels.gaussian_compat, out);
+                    bilateral.collect(blocks_[b].bilateral, first, last, kernels.bilateral_compat, out);
+                }
+                softmax(logits.data(), first, last);
+            }
+        });
     }
 
     void write(float* marginals) const {
         const int64_t labels = static_cast<int64_t>(labels_.lane_of_label.size());
-        parallel_for(labels, threads_, std::max<int64_t>(1, 65536 / pixels_), [&](int64_t begin, int64_t end) {
+        parallel_for(labels, threads_, 1 + least / pixels_, [&](int64_t begin, int64_t end) {
             for (int64_t label = begin; label < end; ++label) {
                 const float* from = probability_.data() + labels_.lane_of_label[label];
                 float* plane = marginals + label * pixels_;
@@ -135,54 +135,49 @@ class MeanField {
   private:
     static constexpr float padding = -1e30f;
 
+    struct VertexValues {
+        Buffer<float> gaussian, bilateral;
+    };
+
+    PixelValues lanes_of_block(size_t b, float* values) const {
+        const int64_t lane = static_cast<int64_t>(b) * block;
+        return {values + lane, labels_.lanes, static_cast<int>(std::min<int64_t>(block, labels_.lanes - lane))};
+    }
+
+    // Probabilities of the pixels begin..end; logits[0] belongs to `begin`.
+    void softmax(const float* logits, int64_t begin, int64_t end) {
+        switch (labels_.lanes) {
+            case 2: return softmax_of<2>(logits, begin, end);
+            case 4: return softmax_of<4>(logits, begin, end);
+            case 8: return softmax_of<8>(logits, begin, end);
+            case 16: return softmax_of<16>(logits, begin, end);
+            default: return softmax_of<0>(logits, begin, end);
+        }
+    }
+
     // `fixed` lanes, known to the compiler, or any number of lanes for 0.
     template <int fixed>
-    void softmax_of() {
+    void softmax_of(const float* logit, int64_t begin, int64_t end) {
         const int64_t lanes = fixed ? fixed : labels_.lanes;
         const float* multiplicity = labels_.multiplicity.data();
-        parallel_for(pixels_, threads_, least, [&, lanes](int64_t begin, int64_t end) {
-            for (int64_t p = begin; p < end; ++p) {
-                const float* logit = logits_.data() + p * lanes;
-                float* out = probability_.data() + p * lanes;
-                float highest = logit[0], sum = 0.0f;
-                for (int64_t l = 1; l < lanes; ++l) highest = logit[l] > highest ? logit[l] : highest;
-                for (int64_t l = 0; l < lanes; ++l) out[l] = exp_of_negative(logit[l] - highest);
-                for (int64_t l = 0; l < lanes; ++l) sum += multiplicity[l] * out[l];
-                const float factor = 1.0f / sum;
-                for (int64_t l = 0; l < lanes; ++l) out[l] *= factor;
-            }
-        });
+        for (int64_t p = begin; p < end; ++p, logit += lanes) {
+            float* out = probability_.data() + p * lanes;
+            float highest = logit[0], sum = 0.0f;
+            for (int64_t l = 1; l < lanes; ++l) highest = logit[l] > highest ? logit[l] : highest;
+            for (int64_t l = 0; l < lanes; ++l) out[l] = exp_of_negative(logit[l] - highest);
+            for (int64_t l = 0; l < lanes; ++l) sum += multiplicity[l] * out[l];
+            const float factor = 1.0f / sum;
+            for (int64_t l = 0; l < lanes; ++l) out[l] *= factor;
+        }
     }
 
     int64_t pixels_;
     int threads_;
     DistinctLabels labels_;
-    std::vector<float> energy_, logits_, probability_;  // [pixels][lanes]: -U, -U + messages, Q
+    Buffer<float> energy_, probability_;  // [pixels][lanes]: -U and Q
+    std::vector<VertexValues> blocks_;    // of each block of lanes
+    Buffer<float> scratch_;
 };
-
-Lattice gaussian_lattice(const CrfShape& shape, float sxy, int threads) {
-    std::vector<float> positions;
-    positions.reserve(2 * shape.height * shape.width);
-    for (int64_t y = 0; y < shape.height; ++y)
-        for (int64_t x = 0; x < shape.width; ++x)
-            positions.insert(positions.end(), {static_cast<float>(x) / sxy, static_cast<float>(y) / sxy});
-    const float ranges[2] = {static_cast<float>(shape.width) / sxy, static_cast<float>(shape.height) / sxy};
-    return Lattice(positions.data(), shape.height * shape.width, 2, ranges, threads);
-}
-
-Lattice bilateral_lattice(const uint8_t* rgb, const CrfShape& shape, float sxy, float srgb, int threads) {
-    std::vector<float> positions;
-    positions.reserve(5 * shape.height * shape.width);
-    for (int64_t y = 0; y < shape.height; ++y)
-        for (int64_t x = 0; x < shape.width; ++x, rgb += 3)
-            positions.insert(positions.end(), {static_cast<float>(x) / sxy, static_cast<float>(y) / sxy,
-                                               static_cast<float>(rgb[0]) / srgb, static_cast<float>(rgb[1]) / srgb,
-                                               static_cast<float>(rgb[2]) / srgb});
-    const float colours = 256.0f / srgb;
-    const float ranges[5] = {static_cast<float>(shape.width) / sxy, static_cast<float>(shape.height) / sxy, colours,
-                             colours, colours};
-    return Lattice(positions.data(), shape.height * shape.width, 5, ranges, threads);
-}
 
 }  // namespace
 
@@ -190,15 +185,10 @@ void dense_crf(const uint8_t* rgb, const float* unary, const CrfShape& shape, co
                int threads, float* marginals) {
     MeanField field(unary, shape, threads);
     if (iterations > 0) {
-        const Lattice gaussian = gaussian_lattice(shape, kernels.gaussian_sxy, threads);
-        const Lattice bilateral =
-            bilateral_lattice(rgb, shape, kernels.bilateral_sxy, kernels.bilateral_srgb, threads);
-        for (int iteration = 0; iteration < iterations; ++iteration) {
-            field.start_messages();
-            field.add_messages(gaussian, kernels.gaussian_compat);
-            field.add_messages(bilateral, kernels.bilateral_compat);
-            field.softmax();
-        }
+        const auto [labels, height, width] = shape;
+        const Lattice gaussian({height, width, kernels.gaussian_sxy, nullptr, 1.0f}, threads);
+        const Lattice bilateral({height, width, kernels.bilateral_sxy, rgb, kernels.bilateral_srgb}, threads);
+        for (int iteration = 0; iteration < iterations; ++iteration) field.iterate(gaussian, bilateral, kernels);
     }
     field.write(marginals);
 }

@@ -107,7 +107,7 @@ class Embedding {
         std::array<int, d + 1> nearest, rank{};
         int sum = 0;
         for (int i = 0; i <= d; ++i) {
-            const int multiple = static_cast<int>(std::floor(elevated[i] * (1.0f / (d + 1)) + 0.5f));
+            const int multiple = static_cast<int>(std::lrint(elevated[i] * (1.0f / (d + 1))));
             nearest[i] = multiple * (d + 1);
             rest[i] = elevated[i] - static_cast<float>(nearest[i]);
             sum += multiple;
@@ -161,38 +161,62 @@ class Embedding {
     uint64_t all_ = 0;
 };
 
+// Keys and weights of a row of pixels; successive weights lie two floats apart.
+template <int dimensions>
+void embed_row(const Embedding<dimensions>& embedding, const FeatureSpace& space, int64_t y, uint64_t* keys,
+               float* weights) {
+    constexpr int corners = dimensions + 1;
+    float point[5], row_weights[corners];
+    point[1] = static_cast<float>(y) / space.sxy;
+    for (int64_t x = 0; x < space.width; ++x, keys += corners) {
+        point[0] = static_cast<float>(x) / space.sxy;
+        for (int i = 2; i < dimensions; ++i)
+            point[i] = static_cast<float>(space.rgb[3 * (y * space.width + x) + i - 2]) / space.srgb;
+        embedding.place(point, keys, row_weights);
+        for (int corner = 0; corner < corners; ++corner, weights += 2) *weights = row_weights[corner];
+    }
+}
+
 }  // namespace
 
-Lattice::Lattice(const float* positions, int64_t count, int dimensions, const float* ranges, int threads)
-    : count_(count), corners_(dimensions + 1), vertices_(count * corners_), weights_(count * corners_) {
-    if (dimensions == 2)
-        build<2>(positions, ranges, threads);
+Lattice::Lattice(const FeatureSpace& space, int threads)
+    : count_(space.height * space.width), corners_(space.rgb ? 6 : 3), of_pixel_(count_ * corners_) {
+    if (space.rgb)
+        build<5>(space, threads);
     else
-        build<5>(positions, ranges, threads);
-    list_points_of_vertices();
+        build<2>(space, threads);
+    if (threads > 1) list_pixels_of_vertices();
     normalise(threads);
 }
 
 template <int dimensions>
-void Lattice::build(const float* positions, const float* ranges, int threads) {
+void Lattice::build(const FeatureSpace& space, int threads) {
     constexpr int corners = dimensions + 1;
+    const float colours = 256.0f / space.srgb;
+    const float ranges[5] = {static_cast<float>(space.width) / space.sxy, static_cast<float>(space.height) / space.sxy,
+                             colours, colours, colours};
     const Embedding<dimensions> embedding(ranges);
-    std::vector<uint64_t> keys(count_ * corners);
-    parallel_for(count_, threads, least, [&](int64_t begin, int64_t end) {
-        for (int64_t p = begin; p < end; ++p)
-            embedding.place(positions + p * dimensions, keys.data() + p * corners, weights_.data() + p * corners);
-    });
+    const int64_t rows = std::max<int64_t>(1, 4 * least * threads / space.width);  // embedded before they are numbered
+    Buffer<uint64_t> keys(std::min(rows, space.height) * space.width * corners);
     KeyTable table;
-    const int64_t total = count_ * corners, ahead = 8 * corners;
-    for (int64_t i = 0; i < total; ++i) {
-        if (i + ahead < total) table.prefetch(keys[i + ahead]);
-        const bool as_before = i >= corners && keys[i] == keys[i - corners];
-        vertices_[i] = as_before ? vertices_[i - corners] : table.number_of(keys[i]);
+    for (int64_t first = 0; first < space.height; first += rows) {
+        const int64_t last = std::min(first + rows, space.height), total = (last - first) * space.width * corners;
+        const int64_t ahead = 8 * corners;
+        Share* shares = of_pixel_.data() + first * space.width * corners;
+        parallel_for(last - first, threads, 1 + least / space.width, [&](int64_t begin, int64_t end) {
+            for (int64_t y = begin; y < end; ++y)
+                embed_row<dimensions>(embedding, space, first + y, keys.data() + y * space.width * corners,
+                                      &shares[y * space.width * corners].weight);
+        });
+        for (int64_t i = 0; i < total; ++i) {
+            if (i + ahead < total) table.prefetch(keys[i + ahead]);
+            const bool as_before = i >= corners && keys[i] == keys[i - corners];
+            shares[i].partner = as_before ? shares[i - corners].partner : table.number_of(keys[i]);
+        }
     }
     const std::vector<uint64_t>& vertex_keys = table.keys();
     vertex_count_ = static_cast<int64_t>(vertex_keys.size());
-    const int32_t none = static_cast<int32_t>(vertex_count_);
-    neighbours_.assign(2 * corners * vertex_count_, none);
+    neighbours_.assign(2 * corners * vertex_count_, static_cast<int32_t>(vertex_count_));
     for (int axis = 0; axis < corners; ++axis) {
         int32_t* pairs = neighbours_.data() + 2 * axis * vertex_count_;
         const uint64_t step = embedding.step(axis);
@@ -208,79 +232,121 @@ void Lattice::build(const float* positions, const float* ranges, int threads) {
     }
 }
 
-void Lattice::list_points_of_vertices() {
-    list_start_.assign(vertex_count_ + 1, 0);
-    list_points_.resize(vertices_.size());
-    list_weights_.resize(vertices_.size());
-    for (const int32_t vertex : vertices_) ++list_start_[vertex + 1];
-    for (int64_t v = 0; v < vertex_count_; ++v) list_start_[v + 1] += list_start_[v];
-    std::vector<int32_t> next(list_start_.begin(), list_start_.end() - 1);
-    for (size_t i = 0; i < vertices_.size(); ++i) {
-        const int32_t place = next[vertices_[i]]++;
-        list_points_[place] = static_cast<int32_t>(i / corners_);
-        list_weights_[place] = weights_[i];
-    }
+void Lattice::list_pixels_of_vertices() {
+    vertex_start_.assign(vertex_count_ + 1, 0);
+    of_vertex_.resize(of_pixel_.size());
+    for (const Share& share : of_pixel_) ++vertex_start_[share.partner + 1];
+    for (int64_t v = 0; v < vertex_count_; ++v) vertex_start_[v + 1] += vertex_start_[v];
+    std::vector<int32_t> next(vertex_start_.begin(), vertex_start_.end() - 1);
+    const Share* share = of_pixel_.data();
+    for (int32_t pixel = 0; pixel < count_; ++pixel)
+        for (int corner = 0; corner < corners_; ++corner, ++share)
+            of_vertex_[next[share->partner]++] = {pixel, share->weight};
 }
 
 void Lattice::normalise(int threads) {
     constexpr int lanes = 2;
-    std::vector<float> ones(count_ * lanes, 1.0f), sums(count_ * lanes, 0.0f);
-    filter(ones.data(), sums.data(), lanes, lanes, 1.0f, threads);
-    for (int64_t p = 0; p < count_; ++p) {
-        const float factor = 1.0f / std::sqrt(sums[p * lanes] + 1e-20f);
-        for (int corner = 0; corner < corners_; ++corner) weights_[p * corners_ + corner] *= factor;
-        sums[p * lanes] = factor;
-    }
-    for (size_t i = 0; i < list_points_.size(); ++i) list_weights_[i] *= sums[list_points_[i] * lanes];
+    Buffer<float> ones(count_ * lanes, 1.0f), sums(count_ * lanes, 1e-20f), values, scratch;
+    spread({ones.data(), lanes, lanes}, values, scratch, threads);
+    parallel_for(count_, threads, least, [&](int64_t begin, int64_t end) {
+        collect(values, begin, end, 1.0f, {sums.data() + begin * lanes, lanes, lanes});
+        for (int64_t p = begin; p < end; ++p) {
+            sums[p * lanes] = 1.0f / std::sqrt(sums[p * lanes]);
+            for (int corner = 0; corner < corners_; ++corner) of_pixel_[p * corners_ + corner].weight *= sums[p * lanes];
+        }
+    });
+    for (Share& share : of_vertex_) share.weight *= sums[share.partner * lanes];
 }
 
-void Lattice::filter(const float* in, float* out, int64_t stride, int lanes, float scale, int threads) const {
-    switch (lanes) {
-        case 2: return filter_lanes<2>(in, out, stride, scale, threads);
-        case 4: return filter_lanes<4>(in, out, stride, scale, threads);
-        case 8: return filter_lanes<8>(in, out, stride, scale, threads);
-        default: return filter_lanes<16>(in, out, stride, scale, threads);
+// Both ways add the pixels of a vertex in the same order. Without threads no list of them is needed.
+template <int lanes>
+void Lattice::splat(const PixelValues& in, float* values, int threads) const {
+    using Vector = Floats<lanes>;
+    if (of_vertex_.empty()) {
+        std::fill_n(values, vertex_count_ * lanes, 0.0f);
+        const Share* share = of_pixel_.data();
+        for (int64_t p = 0; p < count_; ++p) {
+            Vector value, sum;
+            load<lanes>(in.first + p * in.stride, value);
+            for (int corner = 0; corner < corners_; ++corner, ++share) {
+                float* to = values + share->partner * int64_t{lanes};
+                load<lanes>(to, sum);
+                store<lanes>(sum + share->weight * value, to);
+            }
+        }
+        return;
+    }
+    parallel_for(vertex_count_, threads, least, [&](int64_t begin, int64_t end) {
+        for (int64_t v = begin; v < end; ++v) {
+            Vector sum{}, value;
+            for (int32_t i = vertex_start_[v]; i < vertex_start_[v + 1]; ++i) {
+                load<lanes>(in.first + of_vertex_[i].partner * in.stride, value);
+                sum += of_vertex_[i].weight * value;
+            }
+            store<lanes>(sum, values + v * lanes);
+        }
+    });
+}
+
+template <int lanes>
+void Lattice::blur(int axis, const float* values, float* blurred, int threads) const {
+    const int32_t* pairs = neighbours_.data() + 2 * axis * vertex_count_;
+    parallel_for(vertex_count_, threads, least, [&](int64_t begin, int64_t end) {
+        for (int64_t v = begin; v < end; ++v) {
+            Floats<lanes> centre, next, previous;
+            load<lanes>(values + v * lanes, centre);
+            load<lanes>(values + pairs[2 * v] * int64_t{lanes}, next);
+            load<lanes>(values + pairs[2 * v + 1] * int64_t{lanes}, previous);
+            store<lanes>(centre + 0.5f * (next + previous), blurred + v * lanes);
+        }
+    });
+}
+
+template <int lanes>
+void Lattice::spread_lanes(const PixelValues& in, Buffer<float>& values, Buffer<float>& scratch, int threads) const {
+    for (Buffer<float>* rows : {&values, &scratch}) {  // one more row, all zero, stands for missing neighbours
+        rows->resize((vertex_count_ + 1) * lanes);
+        std::fill_n(rows->begin() + vertex_count_ * lanes, lanes, 0.0f);
+    }
+    splat<lanes>(in, values.data(), threads);
+    for (int axis = 0; axis < corners_; ++axis) {
+        blur<lanes>(axis, values.data(), scratch.data(), threads);
+        values.swap(scratch);
     }
 }
 
 template <int lanes>
-void Lattice::filter_lanes(const float* in, float* out, int64_t stride, float scale, int threads) const {
-    // One more row, all zero, stands for missing neighbours.
-    std::vector<float> values((vertex_count_ + 1) * lanes), blurred((vertex_count_ + 1) * lanes);
-    parallel_for(vertex_count_, threads, least, [&](int64_t begin, int64_t end) {
-        for (int64_t v = begin; v < end; ++v) {
-            float sum[lanes] = {};
-            for (int32_t i = list_start_[v]; i < list_start_[v + 1]; ++i) {
-                const float* value = in + list_points_[i] * stride;
-                for (int l = 0; l < lanes; ++l) sum[l] += list_weights_[i] * value[l];
-            }
-            std::copy_n(sum, lanes, values.data() + v * lanes);
+void Lattice::collect_lanes(const float* values, int64_t begin, int64_t end, float scale,
+                            const PixelValues& out) const {
+    const Share* share = of_pixel_.data() + begin * corners_;
+    for (int64_t p = 0; p < end - begin; ++p) {
+        Floats<lanes> sum{}, value;
+        for (int corner = 0; corner < corners_; ++corner, ++share) {
+            load<lanes>(values + share->partner * int64_t{lanes}, value);
+            sum += share->weight * value;
         }
-    });
-    for (int axis = 0; axis < corners_; ++axis) {
-        const int32_t* pairs = neighbours_.data() + 2 * axis * vertex_count_;
-        parallel_for(vertex_count_, threads, least, [&](int64_t begin, int64_t end) {
-            for (int64_t v = begin; v < end; ++v) {
-                const float* centre = values.data() + v * lanes;
-                const float* next = values.data() + pairs[2 * v] * int64_t{lanes};
-                const float* previous = values.data() + pairs[2 * v + 1] * int64_t{lanes};
-                float* to = blurred.data() + v * lanes;
-                for (int l = 0; l < lanes; ++l) to[l] = centre[l] + 0.5f * (next[l] + previous[l]);
-            }
-        });
-        values.swap(blurred);
+        load<lanes>(out.first + p * out.stride, value);
+        store<lanes>(value + scale * sum, out.first + p * out.stride);
     }
-    parallel_for(count_, threads, least, [&](int64_t begin, int64_t end) {
-        for (int64_t p = begin; p < end; ++p) {
-            float sum[lanes] = {};
-            for (int corner = 0; corner < corners_; ++corner) {
-                const float weight = weights_[p * corners_ + corner];
-                const float* value = values.data() + vertices_[p * corners_ + corner] * int64_t{lanes};
-                for (int l = 0; l < lanes; ++l) sum[l] += weight * value[l];
-            }
-            for (int l = 0; l < lanes; ++l) out[p * stride + l] += scale * sum[l];
-        }
-    });
+}
+
+void Lattice::spread(const PixelValues& in, Buffer<float>& vertex_values, Buffer<float>& scratch, int threads) const {
+    switch (in.lanes) {
+        case 2: return spread_lanes<2>(in, vertex_values, scratch, threads);
+        case 4: return spread_lanes<4>(in, vertex_values, scratch, threads);
+        case 8: return spread_lanes<8>(in, vertex_values, scratch, threads);
+        default: return spread_lanes<16>(in, vertex_values, scratch, threads);
+    }
+}
+
+void Lattice::collect(const Buffer<float>& vertex_values, int64_t begin, int64_t end, float scale,
+                      const PixelValues& out) const {
+    switch (out.lanes) {
+        case 2: return collect_lanes<2>(vertex_values.data(), begin, end, scale, out);
+        case 4: return collect_lanes<4>(vertex_values.data(), begin, end, scale, out);
+        case 8: return collect_lanes<8>(vertex_values.data(), begin, end, scale, out);
+        default: return collect_lanes<16>(vertex_values.data(), begin, end, scale, out);
+    }
 }
 
 }  // namespace icd

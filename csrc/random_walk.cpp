@@ -97,54 +97,64 @@ Stencil build_stencil(const float* affinities, const int32_t* offsets, const Wal
     return stencil;
 }
 
-// One step of `planes` successive planes for the rows begin..end, `columns` columns at once.
-template <int planes, int columns>
+// One step of `planes` successive planes for the rows begin..end; `count` vectors of `length` columns at once.
+template <int length, int planes, int count>
 ICD_INLINE void step_rows(const Stencil& stencil, const float* from, float* to, int64_t begin, int64_t end) {
+    using Vector = Floats<length>;
+    static_assert(block % (length * count) == 0, "rows are padded to whole blocks");
     const Grid& grid = stencil.grid;
     const int64_t size = grid.size, directions = stencil.directions, stride = grid.stride;
     for (int64_t y = begin; y < end; ++y)
-        for (int64_t x = 0; x < grid.width; x += columns) {
-            const float* scores = from + grid.at(y, x);
+        for (int64_t x = 0; x < grid.width; x += length * count) {
+            const int64_t place = grid.at(y, x);
             const float* weights = stencil.weights.data() + stencil.weight_at(y, x);
-            float centre[planes][columns], sum[planes][columns];
-            for (int plane = 0; plane < planes; ++plane)
-                for (int i = 0; i < columns; ++i) {
-                    centre[plane][i] = scores[plane * size + i];
-                    sum[plane][i] = 0.0f;
-                }
-            for (int64_t d = 0; d < directions; ++d, weights += stride) {
-                const float* ahead = scores + stencil.jumps[d];
-                const float* behind = scores - stencil.jumps[d];
-                const float* behind_weights = weights - stencil.weight_jumps[d];
-                ICD_PREFETCH(weights + directions * stride);
-                for (int plane = 0; plane < planes; ++plane)
-                    for (int i = 0; i < columns; ++i)
-                        sum[plane][i] += weights[i] * (ahead[plane * size + i] - centre[plane][i]) +
-                                         behind_weights[i] * (behind[plane * size + i] - centre[plane][i]);
+            Vector centre[planes * count], sum[planes * count], inverse, here, there, weight, back_weight;
+#pragma GCC unroll 16
+            for (int i = 0; i < planes * count; ++i) {
+                load<length>(from + place + i / count * size + i % count * length, centre[i]);
+                sum[i] = Vector{};
             }
-            const float* inverse = stencil.inverse.data() + grid.at(y, x);
-            for (int plane = 0; plane < planes; ++plane)
-                for (int i = 0; i < columns; ++i)
-                    to[plane * size + grid.at(y, x) + i] = centre[plane][i] + sum[plane][i] * inverse[i];
+            for (int64_t d = 0; d < directions; ++d, weights += stride) {
+                const float* ahead = from + place + stencil.jumps[d];
+                const float* behind = from + place - stencil.jumps[d];
+                const float* back_weights = weights - stencil.weight_jumps[d];
+                ICD_PREFETCH(weights + directions * stride);
+#pragma GCC unroll 16
+                for (int i = 0; i < planes * count; ++i) {
+                    const int64_t shift = i / count * size + i % count * length;
+                    load<length>(weights + i % count * length, weight);
+                    load<length>(back_weights + i % count * length, back_weight);
+                    load<length>(ahead + shift, here);
+                    load<length>(behind + shift, there);
+                    sum[i] += weight * (here - centre[i]) + back_weight * (there - centre[i]);
+                }
+            }
+#pragma GCC unroll 16
+            for (int i = 0; i < planes * count; ++i) {
+                load<length>(stencil.inverse.data() + place + i % count * length, inverse);
+                store<length>(centre[i] + sum[i] * inverse, to + place + i / count * size + i % count * length);
+            }
         }
 }
 
+template <int length>
 ICD_INLINE void step_planes(const Stencil& stencil, const float* from, float* to, int64_t planes, int64_t begin,
                             int64_t end) {
     const int64_t size = stencil.grid.size;
-    for (; planes >= 4; planes -= 4, from += 4 * size, to += 4 * size) step_rows<4, 8>(stencil, from, to, begin, end);
-    if (planes == 3) step_rows<3, 8>(stencil, from, to, begin, end);
-    if (planes == 2) step_rows<2, 16>(stencil, from, to, begin, end);
-    if (planes == 1) step_rows<1, 16>(stencil, from, to, begin, end);
+    for (; planes >= 4; planes -= 4, from += 4 * size, to += 4 * size)
+        step_rows<length, 4, 1>(stencil, from, to, begin, end);
+    if (planes == 3) step_rows<length, 3, 1>(stencil, from, to, begin, end);
+    if (planes == 2) step_rows<length, 2, 2>(stencil, from, to, begin, end);
+    if (planes == 1) step_rows<length, 1, 2>(stencil, from, to, begin, end);
 }
 
 void step_baseline(const Stencil& stencil, const float* from, float* to, int64_t planes, int64_t begin, int64_t end) {
-    step_planes(stencil, from, to, planes, begin, end);
+    step_planes<4>(stencil, from, to, planes, begin, end);
 }
 
 ICD_AVX2 void step_avx2(const Stencil& stencil, const float* from, float* to, int64_t planes, int64_t begin,
                         int64_t end) {
-    step_planes(stencil, from, to, planes, begin, end);
+    step_planes<8>(stencil, from, to, planes, begin, end);
 }
 
 // Lets no thread pass before all have arrived.
