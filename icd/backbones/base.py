@@ -32,7 +32,7 @@ class Backbone(HybridBlock):
     stride: int
     pretrained_names: tuple = ()
 
-    def make_top(self, dropout: float, pooled: bool, suffix: str = "") -> "Top":
+    def make_top(self, dropout: float, pooled: bool, suffix: str = "") -> Top:
         """Make a classification top: the layers between the trunk and the classifier.
 
         Parameters

@@ -10,6 +10,8 @@ import argparse
 from dataclasses import fields
 from pathlib import Path
 
+import yaml
+
 from icd.classes import read_classes
 from icd.errors import InputError
 
@@ -90,6 +92,8 @@ def add_flags(parser) -> None:
     )
     add("--no-crf", action="store_true", help="leave out the seeds with CRF")
     add("--crf-preset", default="icd", help="parameters of the CRF [icd]")
+    add("--config", type=Path, help="YAML file of recipe entries that differ from the published ones")
+    add("--set", action="append", default=[], metavar="KEY=VALUE", help="one recipe entry; may be repeated")
     add("--crf-backend", choices=("native", "pydensecrf"), default="native", help="[native]")
 
 
@@ -112,10 +116,11 @@ def run(arguments) -> int:
 def finish(settings) -> None:
     """Score, write the report, and print the table."""
     from icd import pipeline
-    from icd.evaluate.report import write_report
 
     if settings.eval_root is not None:
         print(score_table(pipeline.score_seeds(settings)))
+    from icd.evaluate.report import write_report
+
     report = write_report(settings.snapshot)
     print(f"Seeds: {settings.snapshot / 'results'}\nReport: {report}")
 
@@ -186,8 +191,44 @@ def _same_name(arguments, run_type) -> dict:
 
 
 def _recipe(arguments) -> dict:
-    names = ("image_size", "batch_size", "num_epoch", "learning_rate")
-    return {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
+    """Recipe entries from --config, --set and the original's flags, the later ones winning."""
+    from icd.methods import METHODS
+
+    changes = read_recipe_file(arguments.config) if arguments.config else {}
+    for text in arguments.set:
+        key, separator, value = text.partition("=")
+        if not separator:
+            raise InputError("--set", "KEY=VALUE", repr(text))
+        changes[key.strip()] = yaml.safe_load(value)
+    for name in ("image_size", "batch_size", "num_epoch", "learning_rate"):
+        if getattr(arguments, name) is not None:
+            changes[name] = getattr(arguments, name)
+    published = METHODS[arguments.method].Recipe()
+    return {key: _same_type(key, value, published) for key, value in changes.items()}
+
+
+def read_recipe_file(path) -> dict:
+    """Read a YAML mapping of recipe entries."""
+    try:
+        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(path, "a YAML file of recipe entries", "nothing there") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(path, "a YAML file of recipe entries", str(error).splitlines()[0]) from None
+    if not isinstance(content, dict):
+        raise InputError(path, "a mapping such as 'learning_rate: 0.001'", type(content).__name__)
+    return content
+
+
+def _same_type(key, value, published):
+    known = getattr(published, key, None)
+    if known is None:
+        names = ", ".join(field.name for field in fields(published))
+        raise InputError("recipe", f"one of {names}", repr(key))
+    kinds = {int: int, float: (int, float), tuple: (list, tuple)}[type(known)]
+    if isinstance(value, bool) or not isinstance(value, kinds):
+        raise InputError(f"recipe entry {key}", f"a value like {known!r}", repr(value))
+    return type(known)(value)
 
 
 def _paths(arguments) -> dict:

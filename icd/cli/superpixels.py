@@ -33,7 +33,7 @@ def run(arguments) -> int:
     """Carry out one action."""
     ids = read_list(arguments.data_list)
     if arguments.action == "raw":
-        from icd.refine.superpixels import raw_superpixels
+        from icd.refine.superpixel_stage import raw_superpixels
 
         raw_superpixels(ids, arguments.image_root, arguments.target, arguments.k)
         return 0

@@ -1,0 +1,137 @@
+"""What every method must do; a method's test class inherits it and says how to build the method."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from icd.backbones import create_backbone
+from icd.compat import mx
+from icd.engine import checkpoint
+from icd.engine.fit import make_trainer, step_seed, train_step
+from icd.methods import create_method
+
+CLASSES, SIZE, BATCH = 3, 65, 4
+
+
+def make_batch(seed=0, size=SIZE):
+    """A batch on one device: random pictures, one or two tags each, superpixels in squares."""
+    random = np.random.RandomState(seed)
+    label = np.zeros((BATCH, CLASSES), np.float32)
+    label[np.arange(BATCH), np.arange(BATCH) % CLASSES] = 1
+    label[-1, :2] = 1
+    rows, columns = np.mgrid[:size, :size] // 16
+    ids = rows * (columns.max() + 1) + columns
+    return {
+        "image": mx.nd.array(random.randint(0, 256, (BATCH, 3, size, size)), dtype="float32"),
+        "label": mx.nd.array(label),
+        "superpixel": mx.nd.array(np.tile(ids, (BATCH, 1, 1)), dtype="float32"),
+        "regions": mx.nd.arange(int(ids.max()) + 1),
+    }
+
+
+def parameters_of(method):
+    """Every parameter as numpy array, by name."""
+    return {name: p.data().asnumpy() for name, p in method.collect_params().items()}
+
+
+class MethodConformance:
+    """Inherit, set `name`, and every test below runs for the method."""
+
+    name: str
+    recipe: dict = {}
+
+    def build(self, seed=0, hybrid=True):
+        mx.random.seed(seed)
+        method = create_method(self.name, create_backbone("small"), CLASSES, **self.recipe)
+        method.initialize(mx.init.Normal(0.01))
+        method(mx.nd.zeros((1, 3, SIZE, SIZE)))
+        method.start()
+        method.prepare(8, BATCH)
+        if hybrid:
+            method.hybridize()
+        return method
+
+    def train(self, method, trainer, steps):
+        for step in steps:
+            mx.random.seed(step_seed(0, 0, step))
+            losses = train_step(method, trainer, [make_batch(step)], BATCH)
+        return {name: value.asscalar() for name, value in losses.items()}
+
+    def test_losses_and_gradients_are_finite(self):
+        method = self.build()
+        losses = self.train(method, make_trainer(method, 1), range(3))
+        assert losses and all(np.isfinite(value) for value in losses.values())
+        for name, parameter in method.collect_params().items():
+            if parameter.grad_req != "null":
+                assert np.isfinite(parameter.grad().asnumpy()).all(), name
+
+    def test_every_trained_parameter_gets_a_gradient(self):
+        method = self.build()
+        self.train(method, make_trainer(method, 1), range(2))
+        trained = {n: p for n, p in method.collect_params().items() if p.grad_req != "null"}
+        silent = [name for name, p in trained.items() if not np.abs(p.grad().asnumpy()).any()]
+        assert not silent
+
+    def test_hybridized_equals_imperative(self):
+        steps = range(2)
+        results = []
+        for hybrid in (True, False):
+            method = self.build(hybrid=hybrid)
+            # Dropout draws differ between the two executors, so it is switched off.
+            for block in _blocks(method):
+                if isinstance(block, mx.gluon.nn.Dropout):
+                    block._rate = 0.0
+            self.train(method, make_trainer(method, 1), steps)
+            results.append(parameters_of(method))
+        for name in results[0]:
+            np.testing.assert_allclose(results[0][name], results[1][name], rtol=1e-3, atol=1e-4, err_msg=name)
+
+    def test_two_runs_are_equal(self):
+        results = []
+        for _ in range(2):
+            method = self.build()
+            self.train(method, make_trainer(method, 1), range(3))
+            results.append(parameters_of(method))
+        for name in results[0]:
+            np.testing.assert_array_equal(results[0][name], results[1][name], err_msg=name)
+
+    def test_resume_equals_uninterrupted(self, tmp_path):
+        whole = self.build()
+        self.train(whole, make_trainer(whole, 1), range(4))
+        first = self.build()
+        trainer = make_trainer(first, 1)
+        self.train(first, trainer, range(2))
+        path = checkpoint.save(tmp_path, first, trainer, (0, 2), {"seed": 0})
+        second = self.build(seed=99)
+        trainer = make_trainer(second, 1)
+        assert checkpoint.restore(path, second, trainer, {"seed": 0}) == (0, 2)
+        self.train(second, trainer, range(2, 4))
+        expected, found = parameters_of(whole), parameters_of(second)
+        for name in expected:
+            np.testing.assert_array_equal(expected[name], found[name], err_msg=name)
+
+    def test_localizes_any_image_size(self):
+        method = self.build()
+        for size in (33, 65, 97, 100):
+            batch = make_batch(size=size)
+            maps = method.localize(batch["image"], batch["label"])
+            assert tuple(maps) == method.score_maps
+            for values in maps.values():
+                assert values.shape[:2] == (BATCH, CLASSES) and np.isfinite(values.asnumpy()).all()
+
+    def test_localization_does_not_depend_on_the_other_images(self):
+        method = self.build()
+        self.train(method, make_trainer(method, 1), range(2))
+        batch = make_batch()
+        together = method.localize(batch["image"], batch["label"])
+        alone = method.localize(batch["image"][1:2], batch["label"][1:2])
+        for name in method.score_maps:
+            np.testing.assert_allclose(
+                together[name][1].asnumpy(), alone[name][0].asnumpy(), rtol=1e-4, atol=1e-4
+            )
+
+
+def _blocks(block):
+    yield block
+    for child in block._children.values():
+        yield from _blocks(child)
