@@ -154,7 +154,7 @@ def plain(value):
 
 def describe_file(path, ids=None) -> dict:
     """Path and sha256 of a file, with the number of ids where it is a list."""
-    content = {"path": str(path), "sha256": file_sha256(path)}
+    content = {"path": os.path.abspath(path), "sha256": file_sha256(path)}
     return content if ids is None else {**content, "ids": ids}
 
 

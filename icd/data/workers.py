@@ -7,9 +7,11 @@ results do not depend on their number. They ignore Ctrl-C, which is the caller's
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections import deque
 from concurrent.futures import ProcessPoolExecutor
@@ -58,7 +60,8 @@ class Workers:
         pool, pending = self._start(), deque()
         try:
             for item in items:
-                pending.append(pool.submit(_call_function, item))
+                with _main_module_hidden():
+                    pending.append(pool.submit(_call_function, item))
                 if len(pending) > 2 * self._count + ahead:
                     yield pending.popleft().result()
             while pending:
@@ -85,6 +88,19 @@ class Workers:
             context.set_forkserver_preload([__name__])
             self._pool = ProcessPoolExecutor(self._count, context, _start_worker, (self._call,))
         return self._pool
+
+
+@contextlib.contextmanager
+def _main_module_hidden():
+    """A process that is started now does not import the caller's main module, which may be a script without a guard."""
+    main = sys.modules["__main__"]
+    saved = {name: vars(main)[name] for name in ("__file__", "__spec__") if name in vars(main)}
+    main.__spec__ = None
+    vars(main).pop("__file__", None)
+    try:
+        yield
+    finally:
+        vars(main).update(saved)
 
 
 def _start_worker(function) -> None:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import icd
 from icd.classes import VOC_CLASSES
 from icd.errors import InputError
 from icd.evaluate import score, score_masks
@@ -201,6 +206,22 @@ def test_workers_and_order_do_not_change_the_counts(random_masks, write_masks, m
     assert one.per_image == two.per_image
 
 
+def test_a_script_without_a_guard_may_use_processes(random_masks, write_masks, tmp_path):
+    truths, predictions = random_masks(4 * score.CHUNK, seed=5)
+    folders = write_masks("predictions", predictions), write_masks("truth", truths)
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from icd.classes import VOC_CLASSES\nfrom icd.evaluate import score_masks\n"
+        f"scores = score_masks({str(folders[0])!r}, {str(folders[1])!r}, {list(truths)}, VOC_CLASSES, workers=2)\n"
+        "print(scores.images, __file__)\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(icd.__file__).parents[1])}
+    done = subprocess.run(
+        [sys.executable, script], check=True, stdout=subprocess.PIPE, text=True, env=environment
+    )
+    assert done.stdout.split() == [str(len(truths)), str(script)]
+
+
 def test_boundary_of_a_perfect_prediction_is_one(random_masks):
     truth = np.zeros((60, 80), np.uint8)
     truth[20:40, 20:60], truth[18:20, 18:62] = 5, 255
@@ -307,8 +328,6 @@ def test_an_interrupted_run_goes_on(random_masks, write_masks, tmp_path, monkeyp
 
 
 def test_a_note_of_other_or_changed_files_is_not_used(random_masks, write_masks, tmp_path, monkeypatch):
-    import os
-
     monkeypatch.setattr(score, "CHUNK", 2)
     truths, predictions = random_masks(6, seed=8)
     folders = write_masks("predictions", predictions), write_masks("truth", truths)
