@@ -214,6 +214,14 @@ void Lattice::build(const FeatureSpace& space, int threads) {
             shares[i].partner = as_before ? shares[i - corners].partner : table.number_of(keys[i]);
         }
     }
+    if (count_ % 4 != 0) {
+        // pydensecrf2 works on four pixels at a time and fills the last group up with a black pixel in the upper left
+        // corner: it has no value but its vertices take part in the blur.
+        const float origin[dimensions] = {};
+        float unused[corners];
+        embedding.place(origin, keys.data(), unused);
+        for (int corner = 0; corner < corners; ++corner) table.number_of(keys[corner]);
+    }
     const std::vector<uint64_t>& vertex_keys = table.keys();
     vertex_count_ = static_cast<int64_t>(vertex_keys.size());
     neighbours_.assign(2 * corners * vertex_count_, static_cast<int32_t>(vertex_count_));
