@@ -1,6 +1,6 @@
 # Two commands on a fresh machine: `make demo` and `make test`. Each makes the environment (.venv), builds and installs
-# what is missing or older than its sources, and runs. ICD_MXNET chooses the MXNet wheel (see README); another choice
-# makes the environment anew, because two MXNet wheels cannot live in one.
+# what is missing or older than its sources, and runs. ICD_MXNET chooses the MXNet wheel (see README), PYTHON the Python;
+# another choice makes the environment anew, because two MXNet wheels cannot live in one.
 
 ICD_MXNET ?= mxnet
 VENV ?= .venv
@@ -9,7 +9,8 @@ PYTHON ?= $(firstword $(foreach p,python3 python3.11 python3.12 python3.10 pytho
             $(shell $(p) -c 'import sys; (3, 8) <= sys.version_info[:2] <= (3, 12) and print("$(p)")' 2>/dev/null)))
 
 BIN := $(VENV)/bin
-MADE := $(VENV)/made-for-$(ICD_MXNET)
+VERSION := $(if $(PYTHON),$(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])'))
+MADE := $(VENV)/made-for-$(ICD_MXNET)-python$(VERSION)
 SOURCES := setup.py pyproject.toml CMakeLists.txt icd/wheels.py $(shell find csrc external -name '*.cpp' -o -name '*.h' -o -name CMakeLists.txt)
 
 .PHONY: help demo test lint clean
@@ -31,7 +32,8 @@ lint: $(VENV)/installed-for-tests
 	$(BIN)/ruff format --check .
 
 $(MADE):
-	@test -n "$(PYTHON)" || { echo "No Python from 3.8 to 3.12 found. Install one, or name it: make demo PYTHON=/path/to/python3.11"; exit 1; }
+	@case "$(VERSION)" in 3.8|3.9|3.10|3.11|3.12) ;; *) \
+	    echo "Python 3.8 to 3.12 is needed; found: $(or $(VERSION),none). Name one: make demo PYTHON=/path/to/python3.11"; exit 1;; esac
 	@rm -rf $(VENV)
 	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "$(PYTHON) cannot make an environment. On Debian or Ubuntu: apt-get install python3-venv"; exit 1; }
 	$(BIN)/python -m pip install --quiet --upgrade pip
