@@ -40,7 +40,9 @@ def read_classes(path) -> tuple:
 
     names = tuple(read_list(path))
     if len(names) >= IGNORE:
-        raise InputError(path, f"at most {IGNORE - 1} class names", f"{len(names)}", "255 marks ignored pixels.")
+        raise InputError(
+            path, f"at most {IGNORE - 1} class names", f"{len(names)}", "255 marks ignored pixels."
+        )
     return names
 
 
