@@ -124,7 +124,7 @@ class _Axis:
 
 
 def confusion(names, counts) -> str:
-    """The confusion matrix as shares of the truth; classes that occur nowhere are left out.
+    """The confusion matrix as shares of the truth; rows and columns without a pixel are left out.
 
     Parameters
     ----------
@@ -133,12 +133,11 @@ def confusion(names, counts) -> str:
     counts : numpy.ndarray, shape (C + 1, C + 2), int64
         Last column: predictions of 255.
     """
-    used = np.flatnonzero(counts.sum(1) + counts[:, :-1].sum(0))
-    columns = [*used, counts.shape[1] - 1] if counts[:, -1].any() else list(used)
+    rows_used, columns = np.flatnonzero(counts.sum(1)), np.flatnonzero(counts.sum(0))
     column_names = [*names, "255"]
     head = "".join(f'<th scope="col"><span>{escape(column_names[c])}</span></th>' for c in columns)
     rows = []
-    for row in used:
+    for row in rows_used:
         share = counts[row] / max(counts[row].sum(), 1)
         cells = "".join(_shade(share[c], row == c, names[row], column_names[c]) for c in columns)
         rows.append(f'<tr><th scope="row">{escape(names[row])}</th>{cells}</tr>')
