@@ -1,4 +1,4 @@
-"""`icd data prepare|check|embedded`: lists from the user's VOC, a whole folder checked, the embedded set drawn."""
+"""`icd data prepare|check|embedded`: lists from the user's VOC, a folder checked, the embedded set drawn."""
 
 from __future__ import annotations
 
@@ -92,7 +92,6 @@ def _check(arguments) -> int:
 
 def _embedded(arguments) -> int:
     paths = prepare_embedded(arguments.folder)
-    print(
-        f"{arguments.folder}: {len(read_list(paths.data_list))} training and {len(read_list(paths.val_list))} validation images"
-    )
+    training, validation = (len(read_list(path)) for path in (paths.data_list, paths.val_list))
+    print(f"{arguments.folder}: {training} training and {validation} validation images")
     return 0

@@ -1,4 +1,5 @@
-"""From folders of images, tags and superpixels to batches of arrays. Works without MXNet: numpy arrays come out.
+"""From folders of images, tags and superpixels to batches of arrays. Works without MXNet: numpy arrays come
+out.
 
 =============  ============================================================================================
 `images`       one strict reader of photographs

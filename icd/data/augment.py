@@ -1,8 +1,9 @@
-"""The training crop and the inference frame. In: one image and its superpixels. Out: arrays of one fixed size.
+"""The training crop and the inference frame. In: one image and its superpixels. Out: arrays of one fixed
+size.
 
-Implements the loader of ICD (Fan et al., CVPR 2020): scale, mirror, pad at the bottom and right, crop, relabel. Random numbers
-are drawn in this order: scale, mirror, row, column, permutation of the superpixel names. With the same `RandomState` the results
-equal the original's to the last integer.
+Implements the loader of ICD (Fan et al., CVPR 2020): scale, mirror, pad at the bottom and right, crop,
+relabel. Random numbers are drawn in this order: scale, mirror, row, column, permutation of the superpixel
+names. With the same `RandomState` the results equal the original's to the last integer.
 """
 
 from __future__ import annotations
@@ -79,7 +80,8 @@ def inference_sample(image, superpixels, size: int, random=None) -> InferenceSam
     size : int
         Side S of the frame.
     random : numpy.random.RandomState, optional
-        Names the superpixels at random, as the original does; without it they keep their order. No result depends on it.
+        Names the superpixels at random, as the original does; without it they keep their order. No result
+        depends on it.
     """
     height, width = image.shape[:2]
     longest = max(height, width)

@@ -1,6 +1,7 @@
 """Batches of fixed-size arrays. In: a dataset. Out: dictionaries of numpy arrays, in a known order.
 
-What a batch holds is a pure function of (seed, epoch, sample index): the same with 0 or 8 workers and after a resume.
+What a batch holds is a pure function of (seed, epoch, sample index): the same with 0 or 8 workers and after a
+resume.
 
 ==============  ===================================================================================
 `image`         uint8 (N, 3, S, S), RGB 0..255, 127 where there is no image

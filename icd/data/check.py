@@ -1,4 +1,4 @@
-"""Read a whole folder once, before hours are spent on it. In: the folders of a run. Out: everything that is wrong in them."""
+"""Read a whole folder once, before hours are spent on it. In: the folders of a run. Out: what is wrong."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class RunFolders:
     classes: tuple = VOC_CLASSES
 
     def problems(self, image_id: str) -> list:
-        """Read all files of one image to the last pixel; return an `InputError` for each that cannot be used."""
+        """Read all files of one image to the last pixel; return an `InputError` for each unusable one."""
         image, problems = _attempt(read_image, image_path(self.image_root, image_id))
         size = None if image is None else image.shape[:2]
         readings = [(read_tags, annotation_path(self.annotation_root, image_id), self.classes)]

@@ -1,4 +1,4 @@
-"""What belongs to an image id. In: folders and a list of ids. Out: photograph, superpixels and tags of one id."""
+"""What belongs to an image id. In: folders and a list of ids. Out: image, superpixels and tags of one id."""
 
 from __future__ import annotations
 
@@ -72,8 +72,8 @@ class TagDataset:
         return read_tags(annotation_path(self.annotation_root, self.ids[index]), self.classes)
 
     def check(self) -> None:
-        """Look at every id once, fast, before a long run: all files are there, annotations can be read, images have a
-        good header and an end. (`icd.data.check` reads everything to the last pixel.)
+        """Look at every id once, fast, before a long run: all files are there, annotations can be read,
+        images have a good header and an end. (`icd.data.check` reads everything to the last pixel.)
 
         Raises
         ------

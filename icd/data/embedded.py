@@ -1,7 +1,8 @@
-"""The embedded set: a small folder in VOC's layout, drawn by the package itself. In: where to put it. Out: its paths.
+"""The embedded set: a small folder in VOC's layout, drawn by the package itself. In: where to put it. Out:
+its paths.
 
-Every file depends on this package alone, so that examples and tests need no download. The folder appears whole or not at all,
-and carries a stamp: when the code that draws it changes, it is drawn anew.
+Every file depends on this package alone, so that examples and tests need no download. The folder appears
+whole or not at all, and carries a stamp: when the code that draws it changes, it is drawn anew.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ _STAMP = "version.txt"
 
 @dataclass(frozen=True)
 class EmbeddedPaths:
-    """Where the parts of the embedded set lie; `data_list` names the training images, `val_list` the others."""
+    """Where the parts of the embedded set lie; `data_list` names the training images, `val_list` the rest."""
 
     image_root: Path
     annotation_root: Path

@@ -1,16 +1,18 @@
-"""Read a photograph strictly. In: a path. Out: its pixels as OpenCV's `imread` gives them, in RGB order, or an error.
+"""Read a photograph strictly. In: a path. Out: its pixels as OpenCV's `imread` gives them, in RGB order, or
+an error.
 
-OpenCV and Pillow both decode with libjpeg-turbo and its default (accurate integer) DCT and agree to the last bit; Pillow is
-used because it refuses a truncated file, where OpenCV fills the missing part with gray and goes on.
+OpenCV and Pillow both decode with libjpeg-turbo and its default (accurate integer) DCT and agree to the last
+bit; Pillow is used because it refuses a truncated file, where OpenCV fills the missing part with gray and
+goes on. What neither sees is damage inside the data that still decodes.
 
-============  =====================================================================================================
+============  ==============================================================================================
 gray          becomes three equal channels, as in OpenCV
 EXIF turned   is turned upright, as in OpenCV; masks, superpixels and saliency maps must have the upright size
 CMYK          refused: its conversion needs a colour profile, and programs disagree about it
 16 bits       refused: the way down to 8 bits (shift, scale, tone curve) is the owner's to choose
 transparent,  refused: photographs have neither alpha channel nor palette, so this is probably a mask
 palette
-============  =====================================================================================================
+============  ==============================================================================================
 """
 
 from __future__ import annotations
@@ -48,7 +50,8 @@ def read_image(path) -> np.ndarray:
     Raises
     ------
     InputError
-        The file is missing, empty, truncated, no image, CMYK, deeper than 8 bits, transparent or a palette image.
+        The file is missing, empty, truncated, no image, CMYK, deeper than 8 bits, transparent or a palette
+        image.
     """
     with _open(path) as image:
         try:
@@ -59,8 +62,8 @@ def read_image(path) -> np.ndarray:
 
 
 def read_image_size(path) -> tuple:
-    """Read the height and width that `read_image` would give, from the file's header alone, with its checks of
-    the header and of the end of the file.
+    """Read the height and width that `read_image` would give, from the file's header alone, with its checks
+    of the header and of the end of the file.
 
     Returns
     -------

@@ -1,9 +1,10 @@
-"""Draw the scenes of the embedded set. In: a random generator and class numbers. Out: image, truth and saliency.
+"""Draw the scenes of the embedded set. In: a random generator, class numbers. Out: image, truth, saliency.
 
-Hard in the way that weak supervision is hard: every object has a small telling part (a pattern that only its class has) and a
-large plain part (smooth, in a colour that any class may have), so that a classifier needs to look at the telling part alone;
-and boats nearly always come with water, which tells of a boat as surely as its sail does. What lies within an object differs
-from the rest of the picture: plain parts are smooth and colourful, backgrounds rough and dull.
+Hard in the way that weak supervision is hard: every object has a small telling part (a pattern that only its
+class has) and a large plain part (smooth, in a colour that any class may have), so that a classifier needs to
+look at the telling part alone; and boats nearly always come with water, which tells of a boat as surely as
+its sail does. What lies within an object differs from the rest of the picture: plain parts are smooth and
+colourful, backgrounds rough and dull.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ _HALF_LENGTHS = (40, 64)  # half the length of an object, pixels
 
 @dataclass(frozen=True)
 class Scene:
-    """One drawn picture: `image` uint8 (H, W, 3) RGB, `truth` uint8 (H, W) class numbers, `saliency` uint8 (H, W)."""
+    """A picture: `image` uint8 (H, W, 3) RGB, `truth` uint8 (H, W) class numbers, `saliency` uint8 (H, W)."""
 
     image: np.ndarray
     truth: np.ndarray
@@ -147,7 +148,7 @@ def _colour(hue: float, saturation: float, value: float) -> np.ndarray:
 
 
 def _background(shape, random) -> np.ndarray:
-    """A rough, dull surface: two dull colours mixed by coarse noise, with grain of the size of leaves or gravel."""
+    """A rough, dull surface: two dull colours mixed by coarse noise, with grain like leaves or gravel."""
     first, second = (
         _colour(random.uniform(0, 360), random.uniform(0.02, 0.2), random.uniform(0.3, 0.8)) for _ in "ab"
     )
@@ -235,7 +236,7 @@ class _Place:
 
 
 def _saliency(truth, random) -> np.ndarray:
-    """What a saliency network might say: the truth, blurred, of uneven strength, with a false spot now and then."""
+    """What a saliency network might say: the truth, blurred, uneven, with a false spot now and then."""
     map_ = (truth > 0) * (1 + 0.35 * _smooth_noise(truth.shape, 12, random))
     if random.rand() < 0.4:
         map_ = np.maximum(map_, 0.7 * (_smooth_noise(truth.shape, 14, random) > 2.2))

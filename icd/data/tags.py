@@ -1,7 +1,7 @@
 """Image-level labels. In: an annotation in VOC's XML. Out: the class numbers of the image.
 
-Only `object/name` and `object/difficult` are read: the tags are the classes of all objects that are not difficult, or,
-where every object is difficult, of those.
+Only `object/name` and `object/difficult` are read: the tags are the classes of all objects that are not
+difficult, or, where every object is difficult, of those.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ def read_tags(path, classes=VOC_CLASSES) -> tuple:
     Raises
     ------
     InputError
-        The file is missing, is not XML, declares entities or a document type, holds no object, an object without
-        name, a class that is not in `classes`, or a value of `difficult` other than 0 and 1.
+        The file is missing, is not XML, declares entities or a document type, holds no object, an object
+        without name, a class that is not in `classes`, or a value of `difficult` other than 0 and 1.
     """
     objects = [_read_object(path, node, classes) for node in _parse(path).findall("object")]
     if not objects:
@@ -54,7 +54,7 @@ def read_tags(path, classes=VOC_CLASSES) -> tuple:
 
 
 def multi_hot(tags, number_of_classes: int) -> np.ndarray:
-    """Turn class numbers 1..C into a vector of 0 and 1, shape (C,), float32; entry c - 1 stands for class c."""
+    """Turn class numbers 1..C into a vector of 0 and 1, shape (C,), float32; entry c - 1 is class c."""
     label = np.zeros(number_of_classes, np.float32)
     label[np.asarray(tags) - 1] = 1
     return label

@@ -1,7 +1,8 @@
-"""The lists of VOC 2012. In: the user's own copy of VOC with augmented masks. Out: the ids of train, val and train_aug.
+"""The lists of VOC 2012. In: the user's copy with augmented masks. Out: the ids of train, val, train_aug.
 
-train and val are VOC's own lists; train_aug holds, in ascending order, every id that has an augmented mask (SBD's) and is not in
-val. What the original used is known by number, by ids a year, and by the hash of its list.
+train and val are VOC's own lists; train_aug holds, in ascending order, every id that has an augmented mask
+(SBD's) and is not in val. What the original used is known by number, by ids a year, and by the hash of its
+list.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ _HASH_ENDS = (
 
 @dataclass(frozen=True)
 class VocLists:
-    """`lists` from name to ids; `missing` and `different`, one sentence for each thing that is not as it should be."""
+    """`lists` from name to ids; `missing` and `different`, a sentence for each thing that is not as expected."""
 
     lists: dict
     missing: list

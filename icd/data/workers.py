@@ -1,8 +1,9 @@
-"""One function over many items. In: a function and items. Out: its results in the order of the items, computed inline or
-in processes.
+"""One function over many items. In: a function and items. Out: its results in the order of the items,
+computed inline or in processes.
 
-The processes come from a fork server, which never imports the caller's modules, because MXNet does not survive a fork. The
-results do not depend on their number. They ignore Ctrl-C, which is the caller's business, and end when the caller dies.
+The processes come from a fork server, which never imports the caller's modules, because MXNet does not
+survive a fork. The results do not depend on their number. They ignore Ctrl-C, which is the caller's business,
+and end when the caller dies.
 """
 
 from __future__ import annotations
@@ -67,7 +68,7 @@ class Workers:
             while pending:
                 yield pending.popleft().result()
         except BrokenProcessPool:
-            self._pool = None
+            self.close()  # waits: Python 3.12 can hang at its end if a broken pool is dropped too soon
             found = "one that was killed, perhaps for lack of memory"
             raise InputError(
                 "worker processes", "all of them to finish", found, "Try fewer --workers."
@@ -92,7 +93,7 @@ class Workers:
 
 @contextlib.contextmanager
 def _main_module_hidden():
-    """A process that is started now does not import the caller's main module, which may be a script without a guard."""
+    """A process that is started now does not import the caller's main module, maybe a script without guard."""
     main = sys.modules["__main__"]
     saved = {name: vars(main)[name] for name in ("__file__", "__spec__") if name in vars(main)}
     main.__spec__ = None

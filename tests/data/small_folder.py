@@ -12,7 +12,7 @@ CLASSES = ("cat", "cow", "dog")
 
 
 class SmallFolder:
-    """Six images of different sizes with tags, superpixels, saliency maps and masks; `path(part, id)` finds a file."""
+    """Six images of several sizes with tags, superpixels, saliency and masks; `path(part, id)` finds a file."""
 
     suffixes = {"images": "jpg", "tags": "xml", "superpixels": "png", "saliency": "png", "truth": "png"}
 

@@ -63,6 +63,21 @@ def test_killed_process_is_reported_and_replaced():
     workers.close()
 
 
+def test_a_script_needs_no_guard(tmp_path):
+    script = tmp_path / "plain.py"
+    script.write_text(
+        "import math\n"
+        "from icd.data.workers import Workers\n"
+        "print('once')\n"
+        "workers = Workers(math.factorial, 2)\n"
+        "print(list(workers.map(range(4))))\n"
+        "workers.close()\n"
+    )
+    paths = os.pathsep.join(path for path in sys.path if path)
+    output = subprocess.check_output([sys.executable, str(script)], env={**os.environ, "PYTHONPATH": paths})
+    assert output == b"once\n[1, 1, 2, 6]\n"
+
+
 def _children(pid):
     listing = subprocess.run(["ps", "-o", "pid=", "--ppid", str(pid)], stdout=subprocess.PIPE, text=True)
     direct = [int(word) for word in listing.stdout.split()]
