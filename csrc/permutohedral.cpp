@@ -7,159 +7,23 @@
 // (1/2, 1, 1/2), over existing vertices only. Slice: each point reads back with the same weights.
 //
 // Vertices are numbered in order of first appearance. A vertex's coordinates are packed into one 64-bit key, such that a step
-// along an axis is one addition. Splatting gathers, vertex by vertex, from a list of points: every sum is taken in the order
-// of the points whatever the number of threads.
+// along an axis is one addition. Every sum over points is taken in the order of the points: one thread scatters them, several
+// gather them vertex by vertex from a list.
 //
 // Cost for n points, m vertices, l values: O(n d^2 + m d) hash look-ups once, then O((n + m) d l) a filtering.
 #include "permutohedral.h"
 
 #include <algorithm>
-#include <array>
 #include <cmath>
-#include <stdexcept>
 
 #include "parallel.h"
+#include "permutohedral_embedding.h"
 #include "vectorize.h"
 
 namespace icd {
 namespace {
 
 constexpr int64_t least = 4096;  // points or vertices that are worth a thread
-
-// Maps keys to the numbers 0, 1, ... in order of insertion. Open addressing, at most half full.
-class KeyTable {
-  public:
-    KeyTable() { resize(18); }
-
-    int32_t number_of(uint64_t key) {
-        size_t slot = find(key);
-        if (slots_[slot].number < 0) {
-            slots_[slot] = {key, static_cast<int32_t>(keys_.size())};
-            keys_.push_back(key);
-            if (2 * keys_.size() > slots_.size()) {
-                resize(bits_ + 1);
-                slot = find(key);
-            }
-        }
-        return slots_[slot].number;
-    }
-    int32_t look_up(uint64_t key) const { return slots_[find(key)].number; }
-    void prefetch(uint64_t key) const { ICD_PREFETCH(&slots_[place(key)]); }
-    const std::vector<uint64_t>& keys() const { return keys_; }
-
-  private:
-    struct Slot {
-        uint64_t key;
-        int32_t number;
-    };
-    size_t place(uint64_t key) const { return static_cast<size_t>(key * 0x9E3779B97F4A7C15u >> (64 - bits_)); }
-    size_t find(uint64_t key) const {
-        size_t slot = place(key);
-        while (slots_[slot].number >= 0 && slots_[slot].key != key) slot = (slot + 1) & (slots_.size() - 1);
-        return slot;
-    }
-    void resize(int bits) {
-        bits_ = bits;
-        slots_.assign(size_t{1} << bits, {0, -1});
-        for (size_t i = 0; i < keys_.size(); ++i) slots_[find(keys_[i])] = {keys_[i], static_cast<int32_t>(i)};
-    }
-
-    int bits_ = 0;
-    std::vector<Slot> slots_;
-    std::vector<uint64_t> keys_;
-};
-
-// Where a point lies: the keys of its simplex's corners and its barycentric weights.
-template <int d>
-class Embedding {
-  public:
-    explicit Embedding(const float* ranges) {
-        // The blur's standard deviation in lattice units. A point on the border of two simplices falls into one or the other
-        // by rounding; these roundings (the one to float, the other in double) give pydensecrf2's choices.
-        const float deviation = static_cast<float>(std::sqrt(2.0 / 3.0) * (d + 1));
-        for (int i = 0; i < d; ++i)
-            scale_[i] = static_cast<float>(1.0 / std::sqrt(static_cast<double>((i + 1) * (i + 2))) * deviation);
-        std::array<float, d> low{}, high{};
-        for (int i = 0; i < d; ++i) {  // extremes of each coordinate: elevate() is linear
-            std::array<float, d> end{};
-            end[i] = ranges[i];
-            const std::array<float, d + 1> part = elevate(end.data());
-            for (int k = 0; k < d; ++k) (part[k] < 0 ? low : high)[k] += part[k];
-        }
-        double radix = 1.0;
-        for (int i = 0; i < d; ++i) {
-            offset_[i] = 3 * (d + 1) - static_cast<int64_t>(std::floor(low[i]));
-            if (radix > 0x1p62) throw std::invalid_argument("standard deviations too small for the lattice");
-            radix_[i] = static_cast<uint64_t>(radix);
-            radix *= std::ceil(high[i]) + static_cast<double>(offset_[i]) + 3 * (d + 1);
-        }
-        if (!(radix < 0x1p62)) throw std::invalid_argument("standard deviations too small for the lattice");
-        radix_[d] = 0;  // the last coordinate follows from the others
-        for (int i = 0; i < d; ++i) all_ += radix_[i];
-    }
-
-    // What to add to a key for one step along an axis; the step back is minus that.
-    uint64_t step(int axis) const { return all_ - (d + 1) * radix_[axis]; }
-
-    void place(const float* point, uint64_t* keys, float* weights) const {
-        const std::array<float, d + 1> elevated = elevate(point);
-        std::array<float, d + 1> rest;  // elevated minus the nearest vertex of remainder 0
-        std::array<int, d + 1> nearest, rank{};
-        int sum = 0;
-        for (int i = 0; i <= d; ++i) {
-            const int multiple = static_cast<int>(std::lrint(elevated[i] * (1.0f / (d + 1))));
-            nearest[i] = multiple * (d + 1);
-            rest[i] = elevated[i] - static_cast<float>(nearest[i]);
-            sum += multiple;
-        }
-        for (int i = 0; i < d; ++i)
-            for (int j = i + 1; j <= d; ++j) {
-                const bool smaller = rest[i] < rest[j];
-                rank[i] += smaller;
-                rank[j] += !smaller;
-            }
-        for (int i = 0; i <= d; ++i) {  // bring the vertex back onto the hyperplane
-            rank[i] += sum;
-            const int turn = rank[i] < 0 ? 1 : (rank[i] > d ? -1 : 0);
-            rank[i] += turn * (d + 1);
-            nearest[i] += turn * (d + 1);
-        }
-        std::array<float, d + 2> barycentric{};
-        std::array<int, d + 1> of_rank;
-        uint64_t key = 0;
-        for (int i = 0; i <= d; ++i) {
-            const float part = (elevated[i] - static_cast<float>(nearest[i])) * (1.0f / (d + 1));
-            barycentric[d - rank[i]] += part;
-            barycentric[d + 1 - rank[i]] -= part;
-            of_rank[rank[i]] = i;
-            if (i < d) key += static_cast<uint64_t>(nearest[i] + offset_[i]) * radix_[i];
-        }
-        barycentric[0] += 1.0f + barycentric[d + 1];
-        for (int corner = 0; corner <= d; ++corner) {
-            keys[corner] = key;
-            weights[corner] = barycentric[corner];
-            key += step(of_rank[d - corner]);
-        }
-    }
-
-  private:
-    std::array<float, d + 1> elevate(const float* point) const {
-        std::array<float, d + 1> elevated;
-        float sum = 0.0f;
-        for (int i = d; i > 0; --i) {
-            const float scaled = point[i - 1] * scale_[i - 1];
-            elevated[i] = sum - static_cast<float>(i) * scaled;
-            sum += scaled;
-        }
-        elevated[0] = sum;
-        return elevated;
-    }
-
-    std::array<float, d> scale_;
-    std::array<int64_t, d> offset_;
-    std::array<uint64_t, d + 1> radix_;
-    uint64_t all_ = 0;
-};
 
 // Keys and weights of a row of pixels; successive weights lie two floats apart.
 template <int dimensions>

@@ -76,7 +76,7 @@ def random_walk(scores, affinities, offsets, beta, steps, threads=0) -> np.ndarr
     Parameters
     ----------
     scores : numpy.ndarray, shape (C, h, w), float32
-        M, one plane a class.
+        M, one plane a class; within 1e30.
     affinities : numpy.ndarray, shape (D, h, w), float32
         0..1, between each pixel and the one `offsets[d]` further; both directions of a pair share it. Entries whose partner
         lies outside are ignored. Every pixel has affinity 1 with itself.
@@ -100,6 +100,8 @@ def random_walk(scores, affinities, offsets, beta, steps, threads=0) -> np.ndarr
         Wrong shapes, NaN, affinities outside 0..1, an offset that is (0, 0), repeated or the opposite of another one.
     """
     scores = checked_array("scores", scores, np.float32, ("C", "h", "w"))
+    if np.abs(scores).max() > 1e30:
+        raise InputError("scores", "values within 1e30", f"{scores.min():g} to {scores.max():g}")
     offsets = _checked_offsets(offsets)
     affinities = checked_array("affinities", affinities, np.float32, (len(offsets), *scores.shape[1:]))
     low, high = float(affinities.min()), float(affinities.max())
