@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 
 from icd.classes import IGNORE
+from icd.evaluate.confusion import count_values
 
 BAND = 0.02
 """Width of the band as a share of the image's diagonal, as in the paper."""
@@ -37,19 +38,29 @@ def boundary_counts(truth: np.ndarray, prediction: np.ndarray, classes: int, pol
     if policy == "background":
         prediction = np.where(prediction == IGNORE, np.uint8(0), prediction)
     elif policy == "drop":
-        truth = np.where(prediction == IGNORE, np.uint8(IGNORE), truth)
-    prediction = np.where(truth == IGNORE, np.uint8(IGNORE), prediction)
-    present = np.bincount(truth.ravel(), minlength=256) + np.bincount(prediction.ravel(), minlength=256)
+        truth = _without(truth, prediction == IGNORE)
+    prediction = _without(prediction, truth == IGNORE)
     width = max(1, int(round(BAND * float(np.hypot(*truth.shape)))))
-    counts = np.zeros((2, classes + 1), np.int64)
-    for number in np.flatnonzero(present[: classes + 1]):
-        one, other = _band(truth == number, width), _band(prediction == number, width)
-        counts[:, number] = np.count_nonzero(one & other), np.count_nonzero(one | other)
-    return counts
+    truth_band, prediction_band = _band(truth, width), _band(prediction, width)
+    both = truth_band & prediction_band & (truth == prediction)
+    in_both, in_truth, in_prediction = (
+        count_values(_without(labels, ~region), 256)[: classes + 1]
+        for labels, region in ((truth, both), (truth, truth_band), (prediction, prediction_band))
+    )
+    return np.stack([in_both, in_truth + in_prediction - in_both])
 
 
-def _band(region: np.ndarray, width: int) -> np.ndarray:
-    """The pixels of a region, (H, W) bool, that lie within `width` of its border (in the maximum norm)."""
-    square = np.ones((2 * width + 1, 2 * width + 1), np.uint8)
-    inner = cv2.erode(region.view(np.uint8), square, borderType=cv2.BORDER_CONSTANT, borderValue=0)
-    return region & (inner == 0)
+def _without(labels: np.ndarray, region: np.ndarray) -> np.ndarray:
+    """A copy of labels, uint8, that is 255 in a region, bool."""
+    return labels | np.negative(region.view(np.uint8))
+
+
+def _band(labels: np.ndarray, width: int) -> np.ndarray:
+    """Pixels, (H, W) bool, that have another label, or the outside, within `width` (in the maximum norm).
+
+    That is the band of every class at once: a window holds one label alone where its minimum and maximum are the pixel.
+    """
+    window = np.ones((2 * width + 1, 2 * width + 1), np.uint8)
+    least = cv2.erode(labels, window)
+    most = cv2.dilate(labels, window, borderType=cv2.BORDER_CONSTANT, borderValue=IGNORE)
+    return (least != labels) | (most != labels)

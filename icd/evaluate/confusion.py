@@ -27,7 +27,27 @@ def joint_table(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
     pairs = truth.astype(np.uint16)
     pairs <<= 8
     pairs |= prediction
-    return np.bincount(pairs.ravel(), minlength=65536).reshape(256, 256)
+    return count_values(pairs, 65536).reshape(256, 256)
+
+
+def count_values(values: np.ndarray, number: int) -> np.ndarray:
+    """Count every value of an array, run by run: masks are made of long runs, so most pixels are only compared.
+
+    Parameters
+    ----------
+    values : numpy.ndarray, uint8 or uint16, all below `number`
+
+    Returns
+    -------
+    numpy.ndarray, shape (number,), int64
+    """
+    flat = values.ravel()
+    ends = np.flatnonzero(flat[1:] != flat[:-1])
+    if 4 * len(ends) > len(flat):  # noise rather than a mask
+        return np.bincount(flat, minlength=number)
+    ends = np.append(ends, len(flat) - 1)[: len(flat)]
+    lengths = np.diff(ends, prepend=-1)
+    return np.bincount(flat[ends], lengths, number).astype(np.int64)  # float64 sums are exact below 2^53
 
 
 def class_counts(

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -18,7 +19,7 @@ from icd.classes import VOC_CLASSES
 from icd.errors import InputError
 from icd.evaluate import score, score_masks
 from icd.evaluate.boundary import boundary_counts
-from icd.evaluate.confusion import class_counts, joint_table
+from icd.evaluate.confusion import class_counts, count_values, joint_table
 from icd.evaluate.policies import CONVENTIONS, POLICIES
 from icd.evaluate.scores import Scores
 from icd.files import write_mask
@@ -167,6 +168,17 @@ def test_policies_equal_the_definition(random_masks, write_masks, policy):
         assert value == pytest.approx(np.nanmean(alone), abs=1e-6)
 
 
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 2**31 - 1), st.integers(1, 40), st.sampled_from([256, 65536]))
+def test_counting_by_runs_equals_bincount(seed, run_length, number):
+    random = np.random.RandomState(seed)
+    runs = random.randint(0, number, random.randint(0, 50)).astype(np.uint8 if number == 256 else np.uint16)
+    values = np.repeat(runs, random.randint(1, run_length + 1, len(runs)))
+    found = count_values(values, number)
+    assert found.dtype == np.int64
+    np.testing.assert_array_equal(found, np.bincount(values, minlength=number))
+
+
 @settings(max_examples=40, deadline=None)
 @given(st.integers(1, 254), st.integers(0, 2**31 - 1))
 def test_counts_add_up_for_any_number_of_classes(classes, seed):
@@ -231,6 +243,32 @@ def test_boundary_of_a_perfect_prediction_is_one(random_masks):
     np.testing.assert_array_equal(intersection, union)
     # Width: 2 % of the diagonal 100 = 2 pixels, so the frame of a 20 x 40 rectangle without its 16 x 36 core.
     assert intersection[5] == 20 * 40 - 16 * 36
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 2**31 - 1), st.sampled_from(POLICIES))
+def test_boundary_equals_the_definition(seed, policy):
+    """Class by class: a band is the region without its erosion, on maps from which ignored pixels were taken."""
+    random = np.random.RandomState(seed)
+    height, width = random.randint(1, 70, 2)
+    grown = np.ones((9, 9), np.uint8)
+    truth, prediction = (
+        cv2.dilate(random.choice([0, 0, 0, 0, 1, 3, 255], (height, width)).astype(np.uint8), grown)
+        for _ in range(2)
+    )
+    found = boundary_counts(truth, prediction, 3, policy)
+    if policy == "background":
+        prediction = np.where(prediction == 255, 0, prediction)
+    ignored = (truth == 255) | ((prediction == 255) & (policy == "drop"))
+    reach = max(1, round(0.02 * (height**2 + width**2) ** 0.5))
+    for number in range(4):
+        bands = []
+        for labels in (truth, prediction):
+            region = np.pad((labels == number) & ~ignored, reach)
+            inner = np.lib.stride_tricks.sliding_window_view(region, (2 * reach + 1,) * 2).all((2, 3))
+            bands.append(region[reach:-reach, reach:-reach] & ~inner)
+        assert found[0, number] == (bands[0] & bands[1]).sum()
+        assert found[1, number] == (bands[0] | bands[1]).sum()
 
 
 def test_boundary_of_a_shifted_square():
