@@ -91,7 +91,7 @@ def test_interrupted_run_saves_its_state_and_goes_on(finished):
         stderr=subprocess.PIPE,
     )
     seen = b""
-    while not re.search(rb"1/12", seen) and process.poll() is None:
+    while not re.search(rb"[1-9]/12", seen) and process.poll() is None:
         seen += process.stderr.read(1)
     process.send_signal(signal.SIGINT)
     _, rest = process.communicate(timeout=120)
