@@ -90,7 +90,7 @@ def score_masks(
         raise InputError(
             prediction_folder, "masks named <id>.png", found, "Check the folder and the list of ids."
         )
-    pairs = [(predictions[i], truths.get(i, Path(truth_folder) / f"{i}.png")) for i in present]
+    pairs = [(predictions[i], truths.get(i) or os.path.join(truth_folder, f"{i}.png")) for i in present]
     chunks = [pairs[start : start + CHUNK] for start in range(0, len(pairs), CHUNK)]
     count = bind(_count_chunk, classes=len(classes), policy=policy, evaluated=evaluated, boundary=boundary)
     arguments = [
@@ -151,8 +151,8 @@ def index_masks(folder, ids) -> dict:
 
     Returns
     -------
-    dict of str to pathlib.Path
-        Without the ids that have none.
+    dict of str to str
+        Paths, without the ids that have none.
 
     Raises
     ------
@@ -168,9 +168,9 @@ def index_masks(folder, ids) -> dict:
             if stem not in wanted or suffix.lower() not in _SUFFIXES:
                 continue
             if stem in files:
-                found = f"{files[stem].name} and {entry.name}"
+                found = f"{os.path.basename(files[stem])} and {entry.name}"
                 raise InputError(folder, f"one mask for {stem}", found, "Remove one of them.")
-            files[stem] = Path(entry.path)
+            files[stem] = entry.path
     return files
 
 
@@ -279,7 +279,7 @@ class _Tally:
         written = self.path.stat().st_mtime_ns
         for chunk in np.flatnonzero(arrays["done"]):
             files = [path for pair in pairs[chunk * CHUNK : (chunk + 1) * CHUNK] for path in pair]
-            if any(not path.is_file() or path.stat().st_mtime_ns > written for path in files):
+            if any(not os.path.isfile(path) or os.stat(path).st_mtime_ns > written for path in files):
                 return
         vars(self).update(arrays)
 
