@@ -1,4 +1,4 @@
-"""Scores against the originals' own programs, against a plain loop, and what the evaluator refuses."""
+"""Scores against a plain loop, and what the evaluator refuses. The originals' own numbers: test_evaluation_parity.py."""
 
 from __future__ import annotations
 
@@ -23,109 +23,6 @@ from icd.evaluate.confusion import class_counts, count_values, joint_table
 from icd.evaluate.policies import CONVENTIONS, POLICIES
 from icd.evaluate.scores import Scores
 from icd.files import write_mask
-
-SIX = [str(k) for k in range(6)]
-
-
-@pytest.fixture
-def six_pictures(golden, write_masks):
-    """Truth and predictions of the golden set, and the golden numbers."""
-    content = np.load(golden / "evaluation" / "iou.npz")
-    truth = write_masks("truth", {k: content[f"gt_{k}"] for k in SIX})
-    predictions = write_masks("predictions", {k: content[f"pred_{k}"] for k in SIX})
-    return predictions, truth, content
-
-
-def _defined(values):
-    return np.where(values == -1, np.nan, values)
-
-
-def test_seam_and_ppc_golden(six_pictures):
-    predictions, truth, content = six_pictures
-    for name in ("ppc", "seam"):
-        scores = score_masks(predictions, truth, SIX, VOC_CLASSES, name)
-        np.testing.assert_allclose(100 * scores.iou, content["seam_iou_percent"], atol=2e-4)
-        assert 100 * scores.miou == pytest.approx(content["seam_miou_percent"][0], abs=6e-5)
-
-
-def test_deeplab_golden(six_pictures):
-    predictions, truth, content = six_pictures
-    scores = score_masks(predictions, truth, SIX, VOC_CLASSES, "deeplab")
-    np.testing.assert_allclose(scores.iou, _defined(content["deeplab_iou"]), atol=2e-6)
-    recall = scores.per_class["recall"]
-    found = [scores.pixel_accuracy, scores.mean(recall), scores.frequency_weighted_iou, scores.miou]
-    np.testing.assert_allclose(found, content["deeplab_summary"], atol=2e-6)
-
-
-def test_eps_golden(six_pictures):
-    predictions, truth, content = six_pictures
-    for k in (1, 2):  # with 255 and 21 in the predictions, and larger than the truth
-        padded = np.pad(content[f"pred_eps_{k}"], ((0, 3), (0, 5)), constant_values=7)
-        write_mask(predictions / f"{k}.png", padded)
-    scores = score_masks(predictions, truth, SIX, VOC_CLASSES, "eps", boundary=False)
-    np.testing.assert_array_equal(scores.confusion, content["eps_hist"].astype(np.int64))
-    for name in ("iou", "precision", "recall"):
-        np.testing.assert_allclose(scores.per_class[name], _defined(content[f"eps_{name}"]), atol=2e-6)
-    means = [scores.mean(scores.per_class[name]) for name in ("precision", "recall")]
-    found = [scores.pixel_accuracy, scores.miou, *means, scores.frequency_weighted_iou]
-    np.testing.assert_allclose(found, content["eps_summary"], atol=2e-6)
-
-
-def test_icd_golden(golden, write_masks):
-    from PIL import Image
-
-    folder = golden / "evaluation" / "icd"
-    read = {
-        name: np.array(Image.open(folder / f"{name}.png"))
-        for name in ("pair0_gt", "pair1_gt", "pair0_pred", "pair1_pred")
-    }
-    truth = write_masks("truth", {k: read[f"pair{k}_gt"] for k in (0, 1)})
-    predictions = write_masks("predictions", {k: read[f"pair{k}_pred"] for k in (0, 1)})
-    content = np.load(folder / "iou.npz")
-    both = score_masks(predictions, truth, ["0", "1"], VOC_CLASSES, "icd")
-    np.testing.assert_allclose(both.iou, content["iou_both"], atol=1e-6)
-    assert both.miou == pytest.approx(float(content["miou_both"]), abs=1e-6)
-    for k in (0, 1):
-        single = score_masks(predictions, truth, [str(k)], VOC_CLASSES, "icd")
-        np.testing.assert_allclose(single.iou, content["iou_single"][k], atol=1e-6)
-    with pytest.raises(InputError, match="the value 40"):
-        score_masks(predictions, truth, ["0", "1"], VOC_CLASSES, "drop")
-
-
-@pytest.mark.parametrize("variant", ["vwe", "vwl_l"])
-def test_vwe_golden(golden, write_masks, variant):
-    folder = golden / "evaluation" / variant
-    content = np.load(folder / "scores.npz")
-    masks = {
-        name: _read(folder / f"{name}.png")
-        for name in ("image0_label", "image1_label", "image0_truth", "image1_truth")
-    }
-    predictions = write_masks("predictions", {k: masks[f"image{k}_label"] for k in (0, 1)})
-    truth = write_masks("truth", {k: masks[f"image{k}_truth"] for k in (0, 1)})
-    scores = score_masks(predictions, truth, ["0", "1"], VOC_CLASSES, "vwe")
-    np.testing.assert_allclose(scores.iou, _defined(content["class_iou"]), atol=1e-6)
-    assert scores.miou == pytest.approx(float(content["mean_iou"]), abs=1e-6)
-    assert scores.pixel_accuracy == pytest.approx(float(content["pixel_accuracy"]), abs=1e-6)
-    assert scores.mean(scores.per_class["recall"]) == pytest.approx(float(content["mean_accuracy"]), abs=1e-6)
-
-
-def test_drs_golden(golden, write_masks):
-    folder = golden / "evaluation" / "drs"
-    content = np.load(folder / "scores.npz")
-    predictions = write_masks(
-        "predictions", {k: _read(folder / f"case{k}_label_without_ignore.png") for k in (0, 1)}
-    )
-    truth = write_masks("truth", {k: _read(folder / f"case{k}_truth.png") for k in (0, 1)})
-    scores = score_masks(predictions, truth, ["0", "1"], VOC_CLASSES, "drs")
-    np.testing.assert_allclose(scores.iou, _defined(content["class_iou"]), atol=1e-6)
-    assert scores.miou == pytest.approx(float(content["mean_iou"]), abs=1e-6)
-    assert scores.pixel_accuracy == pytest.approx(float(content["pixel_accuracy"]), abs=1e-6)
-
-
-def _read(path):
-    from PIL import Image
-
-    return np.array(Image.open(path))
 
 
 def test_spec_example_of_icd(write_masks):
