@@ -229,6 +229,10 @@ def write_run_facts(run: Run) -> None:
         infer_size=run.infer_size,
         superpixels=run.superpixel_root,
         crf=run.crf_preset if run.crf else None,
+        image_root=run.image_root.absolute(),  # these four are where the report finds its pictures and truths
+        eval_root=run.eval_root and run.eval_root.absolute(),
+        eval_list=run.eval_list and run.eval_list.absolute(),
+        eval_classes=run.eval_classes,
     )
 
 
