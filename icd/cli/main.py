@@ -42,7 +42,10 @@ def main(argv=None) -> int:
     chosen = next((word for word in argv if word in COMMANDS), None)
     for name, help_line in COMMANDS.items():
         if name == chosen:  # only its module is imported: `icd evaluate` must not need MXNet
-            module = importlib.import_module(f"icd.cli.{name}")
+            try:
+                module = importlib.import_module(f"icd.cli.{name}")
+            except ImportError as error:
+                return explain_import(error)
             subparser = subparsers.add_parser(
                 name,
                 help=help_line,
@@ -56,6 +59,12 @@ def main(argv=None) -> int:
     return guarded(module.run, arguments)
 
 
+def explain_import(error: ImportError) -> int:
+    """Say in one line that something is not installed or built (OpenCV, the kernels, …); return the exit status."""
+    print(f"error: {error}. Run `python -m icd.cli.main doctor`: it says what to do", file=sys.stderr)
+    return 1
+
+
 def guarded(run, arguments) -> int:
     """Call `run(arguments)`; report what the user can mend in one line, without a traceback."""
     try:
@@ -63,10 +72,12 @@ def guarded(run, arguments) -> int:
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except ImportError as error:
+        return explain_import(error)
+    except BrokenPipeError:
+        return 1
     except (ArithmeticError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
-        return 1
-    except BrokenPipeError:
         return 1
     except KeyboardInterrupt:
         print("stopped; --resume goes on from here", file=sys.stderr)

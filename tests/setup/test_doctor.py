@@ -118,3 +118,12 @@ def test_it_speaks_even_where_numpy_opencv_and_mxnet_are_broken(run_python):
     assert "fails MXNet" in out and "fails OpenCV" in out
     assert "Disk" in out
     assert out.splitlines()[-1].startswith("The CPU path is broken")
+
+
+@pytest.mark.parametrize(
+    "start", ["from icd.cli.main import main; main(['evaluate'])", "import run_icd; run_icd.main([])"]
+)
+def test_other_commands_point_to_it_where_a_package_is_broken(run_python, start):
+    message = "libGL.so.1: cannot open shared object file"
+    out = run_python(start, {"cv2/__init__.py": f"raise ImportError('{message}')"})
+    assert out.strip() == f"error: {message}. Run `python -m icd.cli.main doctor`: it says what to do"
