@@ -109,8 +109,17 @@ def binary_cross_entropy(F, logit, target):
     return F.Activation(logit, act_type="softrelu") - logit * target
 
 
-def decay_weights_only(block) -> None:
-    """Take biases and the shifts of batch norm out of the weight decay, as MXNet's Module does (Gluon does not)."""
-    for name, parameter in block.collect_params().items():
+def set_multipliers(method, new_layers) -> None:
+    """Set the learning-rate and decay multipliers of a recipe.
+
+    The backbone and its own top learn at `backbone_multiplier`, the new layers at `new_layer_multiplier`. Biases and the
+    shifts of batch norm are not decayed, as in MXNet's Module (Gluon decays them unless told).
+    """
+    recipe = method.recipe
+    for block in (method.network.backbone, method.network.classifier):
+        block.collect_params().setattr("lr_mult", recipe.backbone_multiplier)
+    for block in new_layers:
+        block.collect_params().setattr("lr_mult", recipe.new_layer_multiplier)
+    for name, parameter in method.collect_params().items():
         if name.endswith(("_bias", "_beta")):
             parameter.wd_mult = 0.0

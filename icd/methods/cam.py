@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from icd.methods.base import HybridBlock, Method, TagClassifier, TagLoss, decay_weights_only
+from icd.methods.base import HybridBlock, Method, TagClassifier, TagLoss, set_multipliers
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,7 @@ class Recipe:
     momentum: float = 0.9
     weight_decay: float = 5e-4
     new_layer_multiplier: float = 10.0
+    backbone_multiplier: float = 1.0
     dropout: float = 0.5
     scales: tuple = (0.5, 0.75, 1.0, 1.25, 1.5)
 
@@ -50,8 +51,7 @@ class CAM(Method):
     def __init__(self, backbone, num_classes, recipe):
         super().__init__(backbone, num_classes, recipe)
         self.network = Network(backbone, num_classes, recipe.dropout)
-        self.network.classifier.fc8.collect_params().setattr("lr_mult", recipe.new_layer_multiplier)
-        decay_weights_only(self)
+        set_multipliers(self, (self.network.classifier.fc8,))
         self.tag_loss = TagLoss(prefix="")
 
     def losses(self, outputs, part):

@@ -25,8 +25,8 @@ from icd.methods.base import (
     TagClassifier,
     TagLoss,
     binary_cross_entropy,
-    decay_weights_only,
     nn,
+    set_multipliers,
 )
 
 
@@ -42,6 +42,7 @@ class Recipe:
     momentum: float = 0.9
     weight_decay: float = 5e-4
     new_layer_multiplier: float = 10.0
+    backbone_multiplier: float = 1.0
     dropout: float = 0.5
     scales: tuple = (0.5, 0.75, 1.0, 1.25, 1.5)
     bottom_up_scale: float = 10.0
@@ -101,9 +102,7 @@ class ICD(Method):
         self.network = Network(backbone, num_classes, recipe.dropout)
         self.sign_buffer = self.add_state("icd_accum_resign_moving_mean", (num_classes, 2))
         self.warmup = self.add_state("icd_td_warmup", (2,))
-        for block in (self.network.classifier.fc8, self.network.conv_ft):
-            block.collect_params().setattr("lr_mult", recipe.new_layer_multiplier)
-        decay_weights_only(self)
+        set_multipliers(self, (self.network.classifier.fc8, self.network.conv_ft))
         self.sign_statistics = SignStatistics(prefix="")
         self.refinement = SuperpixelRefinement(backbone.stride)
         self.tag_loss = TagLoss(prefix="")
