@@ -11,8 +11,8 @@ struct Parameters {
     int64_t min_size = 75;  // segments below this many pixels are joined to a neighbour
 };
 
-// The largest picture whose edges can be numbered with 32 bits.
-constexpr int64_t max_pixels = int64_t{1} << 30;
+// The largest picture whose edges and components can be numbered with 32 bits.
+constexpr int64_t max_pixels = int64_t{1} << 29;
 
 // Segment a picture of height x width pixels, 8-bit R, G, B interleaved, row by row.
 // Writes the segment numbers 0, 1, ... (raster order of first appearance) to `labels`; returns how many there are.

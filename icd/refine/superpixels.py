@@ -27,7 +27,7 @@ def segment(image, k=75.0, sigma=0.8, min_size=None) -> np.ndarray:
     Parameters
     ----------
     image : numpy.ndarray, shape (H, W, 3), uint8
-        RGB, at most 2^30 pixels.
+        RGB, at most 2^29 pixels.
     k : float
         Threshold constant, 0 or more: larger makes larger segments.
     sigma : float
@@ -53,8 +53,8 @@ def segment(image, k=75.0, sigma=0.8, min_size=None) -> np.ndarray:
     compiler and standard library built this package.
     """
     image = checked_array("image", image, np.uint8, ("H", "W", 3))
-    if image.shape[0] * image.shape[1] > 2**30:
-        raise InputError("image", "at most 2^30 pixels", f"{image.shape[0]} x {image.shape[1]}")
+    if image.shape[0] * image.shape[1] > 2**29:
+        raise InputError("image", "at most 2^29 pixels", f"{image.shape[0]} x {image.shape[1]}")
     k = checked_number("k", k, 0, 1e30)
     sigma = checked_number("sigma", sigma, 0, 100)
     min_size = min(int(k), 2**31 - 1) if min_size is None else checked_integer("min_size", min_size, 0)

@@ -1,0 +1,66 @@
+// The graph of a picture: every pixel is joined with its eight neighbours; an edge weighs the colour distance after smoothing.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <cstring>
+#include <memory>
+#include <vector>
+
+namespace superpixel {
+
+// An edge from a pixel to the neighbour in a direction, made to be sorted: weight << 32 | pixel << 2 | direction. The bits of
+// floats >= 0 compare like the floats.
+enum Direction { right, down, down_right, up_right };
+using Edge = uint64_t;
+
+inline uint32_t weight_bits(Edge edge) { return static_cast<uint32_t>(edge >> 32); }
+inline int32_t pixel_of(Edge edge) { return static_cast<int32_t>(static_cast<uint32_t>(edge) >> 2); }
+inline float weight_of(Edge edge) {
+    const uint32_t bits = weight_bits(edge);
+    float weight;
+    std::memcpy(&weight, &bits, sizeof weight);
+    return weight;
+}
+
+// A component in one number: its root << 2 | large << 1 | closed. Closed components take part in no join by likeness any more,
+// large ones in none by size: an edge between two large components, one of them closed, is of no further use.
+inline uint32_t component(int32_t root, bool large, bool closed) {
+    return static_cast<uint32_t>(root) << 2 | uint32_t{large} << 1 | uint32_t{closed};
+}
+inline uint32_t can_join(uint32_t a, uint32_t b) { return (a != b ? 1u : 0u) & ~((a & b) >> 1 & (a | b)); }
+
+class Graph {
+  public:
+    // `rgb`: height x width x 3, sigma of the smoothing in pixels.
+    Graph(const uint8_t* rgb, int64_t height, int64_t width, float sigma);
+
+    // How far the neighbour in each direction is from its pixel.
+    const std::array<int64_t, 4>& steps() const { return steps_; }
+
+    // All edges by pixel in raster order, those of a pixel in the order of `Direction`.
+    std::vector<Edge> all_edges() const;
+
+    // Writes the edges with first <= weight bits <= last that can still join two components, in any order, to `edges`, which
+    // has room for all; returns their number. `components` says by pixel where it belongs, see above.
+    int64_t edges_between(const std::vector<uint32_t>& components, int32_t first, int32_t last, Edge* edges) const;
+
+    // The weight bits that about a share of `fraction` of the edges does not exceed.
+    int32_t quantile(double fraction) const;
+
+    // At least the bits of every weight.
+    static int32_t highest();
+
+  private:
+    // The columns begin..end of row y that have a neighbour in a direction; none if the row has none.
+    struct Columns {
+        int64_t begin, end;
+    };
+    Columns columns_with(Direction direction, int64_t y) const;
+
+    int64_t height_, width_;
+    std::array<int64_t, 4> steps_;
+    std::array<std::unique_ptr<int32_t[]>, 4> weights_;  // of each direction: bits, by pixel
+};
+
+}  // namespace superpixel
