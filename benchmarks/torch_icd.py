@@ -27,7 +27,12 @@ class ICD(nn.Module):
         self.trunk = nn.Sequential(*layers)
         self.pool = nn.Sequential(nn.MaxPool2d(3, 1, 1), nn.AvgPool2d(3, 1, 1))
         self.top = nn.Sequential(
-            nn.Conv2d(512, 1024, 3, 1, 1), nn.ReLU(), nn.Dropout(), nn.Conv2d(1024, 1024, 1), nn.ReLU(), nn.Dropout()
+            nn.Conv2d(512, 1024, 3, 1, 1),
+            nn.ReLU(),
+            nn.Dropout(),
+            nn.Conv2d(1024, 1024, 1),
+            nn.ReLU(),
+            nn.Dropout(),
         )
         self.fc8 = nn.Conv2d(1024, classes, 1)
         self.feat_bn = nn.BatchNorm2d(512)

@@ -96,7 +96,9 @@ def child(framework: str, steps: int, threads: int) -> dict:
 
 def main() -> None:
     """Take turns, print and write the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--rounds", type=int, default=3, help="turns of each framework")
     parser.add_argument("--steps", type=int, default=4, help="steps a turn; the first is not counted")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))

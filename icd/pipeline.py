@@ -177,7 +177,7 @@ def generate_seeds(run: Run) -> None:
             saliency_root=run.saliency_root,
             target_root=run.seed_folder(kind),
             variants=run.variants,
-            num_classes=len(run.classes),
+            classes=run.classes,
             crf_preset=run.crf_preset,
             crf_backend=run.crf_backend,
         )

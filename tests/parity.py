@@ -1,6 +1,6 @@
 """Writes docs/parity.md: runs the tests that compare with the originals and tables the largest deviations.
 
-    python tests/parity.py
+python tests/parity.py
 """
 
 from __future__ import annotations
@@ -38,7 +38,16 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         record = Path(folder) / "parity.json"
         status = subprocess.call(
-            [sys.executable, "-m", "pytest", "-q", "-k", "not shared", str(ROOT / "tests"), *files_that_record()],
+            [
+                sys.executable,
+                "-m",
+                "pytest",
+                "-q",
+                "-k",
+                "not shared",
+                str(ROOT / "tests"),
+                *files_that_record(),
+            ],
             env={**os.environ, "ICD_PARITY": str(record)},
             cwd=ROOT,
         )
@@ -51,11 +60,7 @@ def main() -> int:
 
 def files_that_record() -> list:
     """Test files outside which nothing is recorded, as pytest options."""
-    silent = [
-        path
-        for path in ROOT.glob("tests/**/test_*.py")
-        if "parity(" not in path.read_text()
-    ]
+    silent = [path for path in ROOT.glob("tests/**/test_*.py") if "parity(" not in path.read_text()]
     return [f"--ignore={path}" for path in silent]
 
 
@@ -69,7 +74,9 @@ def render(rows) -> str:
                                                            "pydensecrf2") if known.get(name))  # fmt: skip
     text = HEAD.format(environment=f"{shown}, {machine()['cpu']}, {machine()['cores']} cores")
     for part in dict.fromkeys(row["part"] for row in rows):
-        text += f"## {part[0].upper()}{part[1:]}\n\n| what | measure | deviation | allowed |\n|---|---|---|---|\n"
+        text += (
+            f"## {part[0].upper()}{part[1:]}\n\n| what | measure | deviation | allowed |\n|---|---|---|---|\n"
+        )
         for row in rows:
             if row["part"] == part:
                 text += f"| {row['what']} | {row['kind']} | {number(row['deviation'])} | {number(row['tolerance'])} |\n"

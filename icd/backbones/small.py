@@ -6,6 +6,7 @@ In: RGB 0..255 (127 subtracted, divided by 64, inside). Out: 64 channels at stri
 from __future__ import annotations
 
 from icd.backbones.base import Backbone, Top, convolution, nn
+from icd.compat import mx
 
 # (channels, stride) of the 3x3 convolutions, each followed by batch norm and ReLU
 LAYERS = ((16, 2), (32, 2), (32, 1), (64, 2), (64, 1), (64, 1))
@@ -37,4 +38,5 @@ class Small(Backbone):
 
     def make_top(self, dropout, pooled, suffix=""):
         """fc6, a 3x3 convolution with ReLU; see `Backbone.make_top`. Never pooled."""
-        return Top([convolution(f"fc6{suffix}", 128, 3, self.channels)], [128], dropout)
+        layer = convolution(f"fc6{suffix}", 128, 3, self.channels, weight_initializer=mx.init.MSRAPrelu())
+        return Top([layer], [128], dropout)

@@ -22,10 +22,10 @@ from icd.classes import read_classes
 from icd.errors import InputError
 from icd.evaluate import score_masks, show, threshold_curve
 from icd.evaluate.curve import FIXED, THRESHOLDS
-from icd.evaluate.layouts import LAYOUTS, read_ids
 from icd.evaluate.policies import CONVENTIONS, POLICIES
 from icd.evaluate.published import published_names, read_published
 from icd.files import write_json
+from icd.layouts import LAYOUTS, read_ids
 from icd.provenance import describe_file, plain, read_run, versions
 
 _SPLITS = {"train", "val", "test", "train_aug", "trainaug"}

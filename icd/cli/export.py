@@ -14,8 +14,8 @@ from icd.classes import read_classes
 from icd.data.images import image_path, read_image_size
 from icd.data.tags import annotation_path, read_tags
 from icd.evaluate.archive import COMPETITIONS, write_voc_archive
-from icd.evaluate.layouts import LAYOUTS, find_score_maps, read_ids, read_layout, write_layout
 from icd.evaluate.score import map_on_cores
+from icd.layouts import LAYOUTS, find_score_maps, read_ids, read_layout, write_layout
 
 _CHUNK = 8
 

@@ -19,11 +19,11 @@ import numpy as np
 from icd.classes import IGNORE, VOC_CLASSES
 from icd.data.tags import annotation_path, read_tags
 from icd.errors import InputError
-from icd.evaluate.layouts import find_score_maps, read_layout
 from icd.evaluate.policies import Convention, class_scores, convention_of, mean_iou
 from icd.evaluate.score import check_evaluated, index_masks, map_on_cores, truth_lookup
 from icd.files import read_mask
 from icd.grid import maps_on_image, positive_share
+from icd.layouts import find_score_maps, read_layout
 
 THRESHOLDS = tuple(round(0.01 * k, 2) for k in range(60))
 """0.00, 0.01 .. 0.59, as SEAM and PPC sweep."""
@@ -128,7 +128,7 @@ def threshold_curve(
     Parameters
     ----------
     score_map_folder : str or os.PathLike
-        Score maps of this package or of an original, see `icd.evaluate.layouts`.
+        Score maps of this package or of an original, see `icd.layouts`.
     truth_folder : str or os.PathLike
     ids : sequence of str
     thresholds : sequence of float

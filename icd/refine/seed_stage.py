@@ -11,9 +11,11 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from icd.data.images import image_path, read_image
+from icd.data.images import image_path, read_image, read_image_size
+from icd.data.tags import annotation_path, read_tags
 from icd.data.workers import Workers
-from icd.files import mask_path, read_saliency, read_score_maps, score_maps_path, write_mask
+from icd.files import mask_path, read_saliency, write_mask
+from icd.layouts import find_score_maps, read_layout
 from icd.refine.seeds import CAM_THRESHOLD, cam_seed, crf_seed, icd_seed
 
 VARIANTS = ("nocrf", "crf", "sal")
@@ -27,14 +29,17 @@ class SeedJob:
     ----------
     rule : {"icd", "cam"}
         `icd` needs both kinds of score maps.
-    cam_root, icd_root, image_root, saliency_root : pathlib.Path or None
-        `icd_root` for the rule `icd`, `image_root` for the variant `crf`, `saliency_root` for `sal`.
+    cam_root, icd_root : pathlib.Path
+        Score maps in any layout of `icd.layouts`; `icd_root` for the rule `icd` only.
+    image_root, annotation_root, saliency_root : pathlib.Path or None
+        Photographs for the variant `crf`, saliency maps for `sal`; photographs and annotations for the layout that says
+        neither size nor classes.
     target_root : pathlib.Path
         Masks go to `<target_root>/<variant>/<id>.png`.
     variants : tuple of str
         Some of `VARIANTS`.
-    num_classes : int
-        Foreground classes.
+    classes : tuple of str
+        Names of the foreground classes 1..C.
     cam_threshold : float
         Of the rule `cam`.
     crf_preset, crf_backend : str
@@ -44,9 +49,10 @@ class SeedJob:
     rule: str
     cam_root: Path
     target_root: Path
-    num_classes: int
+    classes: tuple
     icd_root: Path = None
     image_root: Path = None
+    annotation_root: Path = None
     saliency_root: Path = None
     variants: tuple = ("nocrf", "crf")
     cam_threshold: float = CAM_THRESHOLD
@@ -60,8 +66,8 @@ class SeedJob:
     def __call__(self, image_id):
         """Make what is missing of one image's seeds."""
         wanted = [variant for variant in self.variants if not self.target(variant, image_id).is_file()]
-        cam = read_score_maps(score_maps_path(self.cam_root, image_id))
-        icd = read_score_maps(score_maps_path(self.icd_root, image_id)) if self.rule == "icd" else None
+        cam = self._read(self.cam_root, image_id)
+        icd = self._read(self.icd_root, image_id) if self.rule == "icd" else None
         if {"nocrf", "crf"} & set(wanted):
             seed = self._seed(cam, icd, None)
             if "nocrf" in wanted:
@@ -69,13 +75,24 @@ class SeedJob:
             if "crf" in wanted:
                 image = read_image(image_path(self.image_root, image_id))
                 refined = crf_seed(
-                    seed, image, self.num_classes, self.crf_preset, self.crf_backend, threads=1
+                    seed, image, len(self.classes), self.crf_preset, self.crf_backend, threads=1
                 )
                 write_mask(self.target("crf", image_id), refined)
         if "sal" in wanted:
             saliency = read_saliency(mask_path(self.saliency_root, image_id), cam.size)
             write_mask(self.target("sal", image_id), self._seed(cam, icd, saliency))
         return image_id
+
+    def _read(self, folder, image_id):
+        path = find_score_maps(folder, image_id)
+        if path.suffix == ".npz":
+            return read_layout(path)
+        tags = size = None
+        if self.annotation_root is not None:
+            tags = read_tags(annotation_path(self.annotation_root, image_id), self.classes)
+        if self.image_root is not None:
+            size = read_image_size(image_path(self.image_root, image_id))
+        return read_layout(path, tags=tags, size=size)
 
     def _seed(self, cam, icd, saliency):
         if self.rule == "icd":

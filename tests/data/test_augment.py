@@ -24,7 +24,7 @@ def pictures(golden):
     return TagDataset(raw, loader, read_list(loader / "list.txt"), VOC_CLASSES, raw)
 
 
-def test_golden_training_batch(golden, pictures):
+def test_golden_training_batch(golden, pictures, parity):
     expected = np.load(golden / "icd" / "loader" / "train.npz")
     random = np.random.RandomState(expected["numpy_seed"])
     order = np.arange(3)
@@ -34,20 +34,21 @@ def test_golden_training_batch(golden, pictures):
     for place, index in enumerate(order):
         image, superpixels, tags = pictures.load(index)
         image, superpixels = train_sample(image, superpixels, 321, SCALES, random)
-        np.testing.assert_array_equal(image.transpose(2, 0, 1), expected["image"][place])
-        np.testing.assert_array_equal(superpixels, expected["superpixel"][place])
-        np.testing.assert_array_equal(multi_hot(tags, 20), expected["label"][place])
+        name = f"training image {place}"
+        parity("loader", f"{name}: pixels", image.transpose(2, 0, 1), expected["image"][place], 0)
+        parity("loader", f"{name}: superpixels", superpixels, expected["superpixel"][place], 0)
+        parity("loader", f"{name}: tags", multi_hot(tags, 20), expected["label"][place], 0)
     assert np.float32(random.rand()) == expected["next_rand"]
 
 
-def test_golden_inference_frame(golden, pictures):
+def test_golden_inference_frame(golden, pictures, parity):
     expected = np.load(golden / "icd" / "loader" / "inference.npz")
     random = np.random.RandomState(expected["numpy_seed"])
     for index in range(3):
         image, superpixels, tags = pictures.load(index)
         sample = inference_sample(image, superpixels, 513, random)
-    np.testing.assert_array_equal(sample.image.transpose(2, 0, 1), expected["image"])
-    np.testing.assert_array_equal(sample.superpixels, expected["superpixel"])
+    parity("loader", "inference frame: pixels", sample.image.transpose(2, 0, 1), expected["image"], 0)
+    parity("loader", "inference frame: superpixels", sample.superpixels, expected["superpixel"], 0)
     np.testing.assert_array_equal(multi_hot(tags, 20), expected["label"][0])
 
 

@@ -65,7 +65,7 @@ def test_rounding_does_not_add_up_over_many_steps():
 
 
 @pytest.mark.parametrize("name", ["rw_12x14", "rw_16x20"])
-def test_golden_walks_of_psa(golden, name):
+def test_golden_walks_of_psa(golden, name, parity):
     data = np.load(golden / "psa" / f"{name}.npz")
     offsets = disc_offsets(5)
     planes = place_pairs(data["affinity"][0], offsets, *data["avg_pooled"].shape[1:])
@@ -73,19 +73,20 @@ def test_golden_walks_of_psa(golden, name):
     assert len(powers) >= 2
     for power in powers:
         walked = random_walk(data["avg_pooled"], planes, offsets, 8, 2 ** int(power))
-        np.testing.assert_allclose(walked, data[f"walked64_logt{power}"], atol=1e-5, rtol=0)
-        np.testing.assert_allclose(walked, data[f"walked_logt{power}"], atol=5e-5, rtol=0)
+        steps = f"PSA's walk {name[3:]}, 2^{power} steps"
+        parity("dense CRF and walks", f"{steps}, in double", walked, data[f"walked64_logt{power}"], 1e-5)
+        parity("dense CRF and walks", f"{steps}", walked, data[f"walked_logt{power}"], 5e-5)
 
 
 @pytest.mark.parametrize("radius, beta, power", [(5, 10, 8), (5, 8, 6), (5, 10, 1), (4, 4, 3), (3, 10, 8)])
-def test_golden_walks_of_irn(golden, radius, beta, power):
+def test_golden_walks_of_irn(golden, radius, beta, power, parity):
     data = np.load(golden / "irn" / "walk_a.npz")
     boundary = data["edge"][0]
     planes = path_affinity_planes(boundary, radius)
     walked = random_walk(data["cam"] * (1 - boundary), planes, path_offsets(radius), beta, 2**power)
     name = f"r{radius}_beta{beta}_exp{power}"
-    np.testing.assert_allclose(walked, data[f"rw64_{name}"], atol=5e-6, rtol=0)
-    np.testing.assert_allclose(walked, data[f"rw_{name}"], atol=2e-4, rtol=0)
+    parity("dense CRF and walks", f"IRN's walk, {name}, in double", walked, data[f"rw64_{name}"], 5e-6)
+    parity("dense CRF and walks", f"IRN's walk, {name}", walked, data[f"rw_{name}"], 2e-4)
 
 
 def test_worked_example_of_irn():  # spec irn, 5

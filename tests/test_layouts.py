@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from icd.errors import InputError
-from icd.evaluate.layouts import find_score_maps, read_layout, write_layout
 from icd.files import ScoreMaps, write_score_maps
 from icd.foreign import read_npy, write_npy
 from icd.grid import maps_on_image
+from icd.layouts import find_score_maps, read_layout, write_layout
 
 SIZE = (45, 61)
 

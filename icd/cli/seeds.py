@@ -1,0 +1,68 @@
+"""Make seeds from folders of score maps: ours (.npz), or those of the originals (.npy), which are told apart by content.
+
+The rule `icd` reads two kinds of maps (top-down logits and CAM), the rule `cam` one.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from icd.classes import read_classes
+from icd.errors import InputError
+from icd.files import read_list
+
+NEEDED = {"crf": "image_root", "sal": "saliency_root"}
+
+
+def add_arguments(parser) -> None:
+    """Declare the flags."""
+    from icd.refine.crf import CRF_PRESETS
+    from icd.refine.seed_stage import VARIANTS
+    from icd.refine.seeds import CAM_THRESHOLD
+
+    add = parser.add_argument
+    add("--rule", choices=("icd", "cam"), required=True, help="how a seed is made from score maps")
+    add("--cam-root", type=Path, required=True, help="folder of class activation maps")
+    add("--icd-root", type=Path, help="folder of top-down logits, for the rule icd")
+    add("--data-list", type=Path, required=True, help="text file, one id a line")
+    add("--target", type=Path, required=True, help="masks go to TARGET/<variant>/<id>.png")
+    add("--variants", default="nocrf,crf", help=f"some of {','.join(VARIANTS)} [nocrf,crf]")
+    add("--image-root", type=Path, help="folder of <id>.jpg, for the variant crf and for ICD's own .npy")
+    add("--annotation-root", type=Path, help="folder of <id>.xml: ICD's own .npy do not say their classes")
+    add("--saliency-root", type=Path, help="folder of <id>.png, for the variant sal")
+    add("--classes", type=Path, help="text file of class names instead of VOC's twenty")
+    add("--cam-threshold", type=float, default=CAM_THRESHOLD, help=f"share of the maximum [{CAM_THRESHOLD}]")
+    add("--crf-preset", choices=sorted(CRF_PRESETS), default="icd", help="parameters of the CRF [icd]")
+    add("--crf-backend", choices=("native", "pydensecrf"), default="native", help="[native]")
+    add("--workers", type=int, default=2, help="processes [2]")
+
+
+def run(arguments) -> int:
+    """Make the seeds."""
+    from icd.refine.seed_stage import VARIANTS, SeedJob, make_seeds
+
+    variants = tuple(arguments.variants.split(","))
+    unknown = [variant for variant in variants if variant not in VARIANTS]
+    if unknown:
+        raise InputError("--variants", "some of " + ", ".join(VARIANTS), ", ".join(unknown))
+    for variant, flag in NEEDED.items():
+        if variant in variants and getattr(arguments, flag) is None:
+            raise InputError("--" + flag.replace("_", "-"), f"a folder, for the variant {variant}", "none")
+    if arguments.rule == "icd" and arguments.icd_root is None:
+        raise InputError("--icd-root", "a folder, for the rule icd", "none")
+    job = SeedJob(
+        rule=arguments.rule,
+        cam_root=arguments.cam_root,
+        icd_root=arguments.icd_root,
+        image_root=arguments.image_root,
+        annotation_root=arguments.annotation_root,
+        saliency_root=arguments.saliency_root,
+        target_root=arguments.target,
+        variants=variants,
+        classes=read_classes(arguments.classes),
+        cam_threshold=arguments.cam_threshold,
+        crf_preset=arguments.crf_preset,
+        crf_backend=arguments.crf_backend,
+    )
+    make_seeds(job, read_list(arguments.data_list), arguments.workers)
+    return 0
