@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -260,6 +261,27 @@ def test_an_interrupted_run_goes_on(random_masks, write_masks, tmp_path, monkeyp
     np.testing.assert_array_equal(resumed.counts, whole.counts)
     np.testing.assert_array_equal(resumed.boundary, whole.boundary)
     assert resumed.per_image == whole.per_image
+
+
+def test_a_killed_run_loses_nothing_that_was_saved(random_masks, write_masks, tmp_path, monkeypatch):
+    truths, predictions = random_masks(10, seed=9)
+    folders = write_masks("predictions", predictions), write_masks("truth", truths)
+    ids, note = list(truths), tmp_path / "note.npz"
+    script = (
+        "import os, signal\nfrom icd.classes import VOC_CLASSES\nfrom icd.evaluate import score\nscore.CHUNK = 2\n"
+        "def die(done, total):\n    if done == 8:\n        os.kill(os.getpid(), signal.SIGKILL)\n"
+        f"score.score_masks({str(folders[0])!r}, {str(folders[1])!r}, {ids}, VOC_CLASSES, workers=1,"
+        f" partial={str(note)!r}, save_every=0, progress=die)\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(icd.__file__).parents[1])}
+    assert subprocess.run([sys.executable, "-c", script], env=environment).returncode == -signal.SIGKILL
+    monkeypatch.setattr(score, "CHUNK", 2)
+    seen = []
+    resumed = score_masks(
+        *folders, ids, VOC_CLASSES, workers=1, partial=note, progress=lambda *x: seen.append(x)
+    )
+    assert seen == [(8, 10), (10, 10)]
+    np.testing.assert_array_equal(resumed.counts, score_masks(*folders, ids, VOC_CLASSES).counts)
 
 
 def test_a_note_of_other_or_changed_files_is_not_used(random_masks, write_masks, tmp_path, monkeypatch):
