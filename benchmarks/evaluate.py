@@ -4,7 +4,8 @@
     python benchmarks/evaluate.py --write            # and put them into docs/performance.md
     python benchmarks/evaluate.py --images 80000     # size of the large set (default 4000)
 
-Every comparison alternates the candidates in one process and reports medians. Peers are measured where they are installed:
+Every comparison alternates the candidates in one process and reports the shortest times, which other work on the machine
+disturbs least. Peers are measured where they are installed:
 scikit-learn, and torchmetrics with torch.
 """
 
@@ -106,15 +107,15 @@ PEERS = peers()
 
 
 def alternate(candidates: dict, seconds: float) -> dict:
-    """Median time of every candidate, called in turn; each at least three times and for `seconds` in all."""
+    """Shortest time of every candidate, called in turn for `seconds`, each at least five times."""
     times = {name: [] for name in candidates}
     end = time.perf_counter() + seconds
-    while time.perf_counter() < end or len(next(iter(times.values()))) < 3:
+    while time.perf_counter() < end or len(next(iter(times.values()))) < 5:
         for name, call in candidates.items():
             start = time.perf_counter()
             call()
             times[name].append(time.perf_counter() - start)
-    return {name: statistics.median(values) for name, values in times.items()}
+    return {name: min(values) for name, values in times.items()}
 
 
 def counting_calls(height: int, width: int, classes: int) -> dict:
@@ -176,7 +177,7 @@ def memory_table(root: Path, images: int) -> str:
     """Speed and peak memory of `score_masks` over sets of growing size, each in a fresh process with its workers."""
     rows = []
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[1])}
-    for count in (images // 16, images // 4, images):
+    for count in (max(images // 80, 100), images):
         command = [sys.executable, "-c", SCORE, str(root), str(count)]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
         peak = 0.0
@@ -246,8 +247,9 @@ def main() -> None:
     text = "\n\n".join([
         "## Scoring masks",
         f"`python benchmarks/evaluate.py --images {arguments.images} --write`, {about['cpu']}, {about['cores']} cores, "
-        f"Python {platform.python_version()}, numpy {np.__version__}. Medians; candidates take turns in one process, so the "
-        "ratios hold on a busy machine, the absolute times less so.",
+        f"Python {platform.python_version()}, numpy {np.__version__}. Shortest times of "
+        "candidates that take turns in one process; the rates over the large set are one run each and depend on what else "
+        "the machine did.",
         *tables,
         f"The masks are synthetic, {size / 1024:.1f} KiB a PNG on average. Every number of the evaluator (all conventions, precision, "
         "recall, confusion) follows from the one table that is counted; reading and decoding the two PNGs is most of the rest.",
