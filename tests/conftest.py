@@ -8,6 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, settings
+
+# No test fails because the machine is busy.
+settings.register_profile("icd", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("icd")
 
 _parity_rows = []
 
