@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from icd.cli.main import main
-from icd.evaluate.layouts import read_layout
 from icd.files import ScoreMaps, mask_path, read_score_maps, write_json, write_mask, write_score_maps
 from icd.foreign import write_npy
+from icd.layouts import read_layout
 from icd.provenance import write_run
 
 
