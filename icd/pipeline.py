@@ -6,7 +6,7 @@ image; a stage skips what is done, so that a run can be stopped and resumed anyw
     <snapshot>/checkpoints/epoch-0019/     the training's state
     <snapshot>/<model>-0019.params         the final weights, by the original's name
     <snapshot>/losses.jsonl, tensorboard/  the training's log
-    <snapshot>/results/scores_<map>/       score maps
+    <snapshot>/results/scores_<map>/       score maps; scores_demo/ pictures of them
     <snapshot>/results/seeds/<variant>/    the method's seeds; seeds_cam/ those of its CAM
     <snapshot>/scores.json, run.json, report.html
 """
@@ -31,6 +31,7 @@ from icd.errors import InputError
 from icd.evaluate import score_masks
 from icd.files import read_list, write_json
 from icd.methods import METHODS
+from icd.pictures import write_class_pictures
 from icd.provenance import file_sha256, write_run
 from icd.refine.seed_stage import SeedJob, make_seeds
 from icd.refine.superpixel_stage import missing_ids, raw_superpixels
@@ -131,7 +132,7 @@ def train(run: Run) -> None:
         dataset, recipe.batch_size, recipe.image_size, recipe.scales, run.seed, run.workers
     )
     method = _build(run, pretrained=run.pretrained)
-    options = FitOptions(folder, run.seed, run.num_save, run.log_frequency, run.resume, _facts(run))
+    options = FitOptions(run.snapshot, run.seed, run.num_save, run.log_frequency, run.resume, _facts(run))
     strip = PictureStrip(run.snapshot / f"{run.model}_visdemo", run.model, dataset, run.infer_size)
     last = fit(
         method,
@@ -156,6 +157,12 @@ def localize_images(run: Run) -> None:
     dataset = _dataset(run, run.shard_ids, False)
     batches = InferenceBatches(dataset, run.infer_batch, run.infer_size, done, run.workers)
     localize(method, batches, run.contexts, folders)
+
+
+def picture_classes(run: Run) -> None:
+    """Write the pictures of every class, as the original does."""
+    folders = [run.map_folder(kind) for kind in METHODS[run.method].score_maps]
+    write_class_pictures(run.snapshot / "results" / "scores_demo", run.ids, run.image_root, folders)
 
 
 def final_weights(run: Run) -> Path:
@@ -206,7 +213,12 @@ def score_seeds(run: Run) -> list:
                 workers=max(run.workers, 1),
             )
             entries.append(
-                {"kind": kind, "variant": variant, "name": f"{kind} {variant}", **scores.as_dict()}
+                {
+                    "kind": kind,
+                    "variant": variant,
+                    "name": f"{kind} {variant}",
+                    **scores.as_dict(per_image=True),
+                }
             )
     write_json(run.snapshot / "scores.json", entries)
     return entries
@@ -227,7 +239,7 @@ def write_run_facts(run: Run) -> None:
         backbone=run.backbone,
         classes=list(run.classes),
         infer_size=run.infer_size,
-        superpixels=run.superpixel_root,
+        superpixels=run.superpixel_root if METHODS[run.method].needs_superpixels else None,
         crf=run.crf_preset if run.crf else None,
         image_root=run.image_root.absolute(),  # these four are where the report finds its pictures and truths
         eval_root=run.eval_root and run.eval_root.absolute(),

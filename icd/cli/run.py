@@ -116,11 +116,11 @@ def run(arguments) -> int:
 def finish(settings) -> None:
     """Score, write the report, and print the table."""
     from icd import pipeline
-
-    if settings.eval_root is not None:
-        print(score_table(pipeline.score_seeds(settings)))
     from icd.evaluate.report import write_report
 
+    pipeline.picture_classes(settings)
+    if settings.eval_root is not None:
+        print(score_table(pipeline.score_seeds(settings)))
     report = write_report(settings.snapshot)
     print(f"Seeds: {settings.snapshot / 'results'}\nReport: {report}")
 

@@ -27,7 +27,7 @@ class FitOptions:
     Attributes
     ----------
     folder : pathlib.Path
-        Checkpoints and logs go here.
+        The log goes here, checkpoints into `checkpoints` below it.
     seed : int
     num_save : int
         Newest checkpoints kept.
@@ -45,6 +45,11 @@ class FitOptions:
     log_frequency: int = 5
     resume: bool = False
     facts: dict = None
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder of the checkpoints."""
+        return Path(self.folder) / "checkpoints"
 
 
 def fit(method, batches, contexts: list, options: FitOptions, after_epoch=None) -> Path:
@@ -80,7 +85,7 @@ def fit(method, batches, contexts: list, options: FitOptions, after_epoch=None) 
 
     def save(position):
         log.flush()  # which checks the losses: no checkpoint is written after a bad one
-        checkpoint.save(options.folder, method, trainer, position, facts, options.num_save)
+        checkpoint.save(options.checkpoints, method, trainer, position, facts, options.num_save)
 
     try:
         with StopRequest() as stop:
@@ -103,7 +108,7 @@ def fit(method, batches, contexts: list, options: FitOptions, after_epoch=None) 
     finally:
         log.close()
         batches.close()
-    return checkpoint.checkpoints(options.folder)[-1][1]
+    return checkpoint.checkpoints(options.checkpoints)[-1][1]
 
 
 class StopRequest:
@@ -163,7 +168,7 @@ def step_seed(seed: int, epoch: int, batch: int) -> int:
 
 def _position(method, batches, trainer, options, facts) -> tuple:
     """Where to begin: (0, 0) on a fresh start, else where the newest checkpoint ends."""
-    found = checkpoint.checkpoints(options.folder) if options.resume else []
+    found = checkpoint.checkpoints(options.checkpoints) if options.resume else []
     if found:
         return checkpoint.restore(found[-1][1], method, trainer, facts)
     method.prepare(batches.num_images, batches.batch_size)

@@ -20,6 +20,7 @@ from icd.classes import IGNORE, voc_palette
 from icd.data.images import image_path, read_image
 from icd.files import mask_path, read_mask, read_score_maps, score_maps_path
 from icd.grid import maps_on_image, positive_share
+from icd.pictures import heat_map
 
 _VARIANTS = {"nocrf": "seed", "crf": "after CRF", "sal": "with saliency"}
 RANKS = ("best", "median", "worst")
@@ -102,12 +103,7 @@ class Gallery:
         """The strongest class's share of its maximum as colours, over the photograph in gray."""
         planes = positive_share(maps_on_image(scores))
         strongest = planes.max(0) if len(planes) else np.zeros(scores.size, np.float32)
-        level = self._small((255 * strongest).astype(np.uint8), cv2.INTER_AREA)
-        colours = cv2.applyColorMap(level, cv2.COLORMAP_VIRIDIS)[..., ::-1]
-        if photograph is None or photograph.shape != colours.shape:
-            return np.ascontiguousarray(colours)
-        gray = cv2.cvtColor(cv2.cvtColor(photograph, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
-        return cv2.addWeighted(np.ascontiguousarray(colours), 0.65, gray, 0.35, 0)
+        return heat_map(self._small(strongest, cv2.INTER_AREA), photograph)
 
     def _colours(self, mask) -> np.ndarray:
         return voc_palette()[self._small(mask, cv2.INTER_NEAREST)]

@@ -253,10 +253,8 @@ def _filters(ranks, names) -> str:
 
 
 def _losses(folder: Path) -> str:
-    path = next(
-        (p for p in (folder / "losses.jsonl", folder / "checkpoints" / "losses.jsonl") if p.is_file()), None
-    )
-    if path is None:
+    path = folder / "losses.jsonl"
+    if not path.is_file():
         return ""
     try:
         lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]

@@ -41,15 +41,15 @@ def test_outputs_lie_where_the_original_puts_them(finished):
     assert (whole / "small_icd-0002.params").is_file()
     strips = sorted(path.name for path in (whole / "small_icd_visdemo").iterdir())
     assert strips == [f"small_icd-{epoch:04d}.jpg" for epoch in range(3)]
+    pictures = {path.name for path in (whole / "results/scores_demo").iterdir()}
+    assert pictures == {"class_1.jpg", "class_2.jpg"}
     assert re.search(r"ICD seeds +[\d.]+ +[\d.]+ +[\d.]+", result.stdout)
     assert "<html" in (whole / "report.html").read_text()[:500].lower()
 
 
 def test_log_and_provenance(finished):
     folder, _ = finished
-    lines = [
-        json.loads(line) for line in (folder / "whole/checkpoints/losses.jsonl").read_text().splitlines()
-    ]
+    lines = [json.loads(line) for line in (folder / "whole/losses.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines][-1] == 12
     assert {"cam", "bottom_up", "top_down", "learning_rate"} <= lines[0].keys()
     run = json.loads((folder / "whole/run.json").read_text())

@@ -49,7 +49,7 @@ def test_loss_that_is_not_finite_names_the_images(batches, tmp_path):
     options = FitOptions(tmp_path / "run", log_frequency=1)
     with pytest.raises(NonFiniteLoss, match=r"loss cam is nan in step 3 .*picture\d, picture\d"):
         fit(method, batches, [mx.cpu()], options, after_epoch=poison)
-    assert [path.name for _, path in checkpoints(tmp_path / "run")] == ["epoch-0000"]
+    assert [path.name for _, path in checkpoints(tmp_path / "run/checkpoints")] == ["epoch-0000"]
     lines = (tmp_path / "run/losses.jsonl").read_text().splitlines()
     assert all(np.isfinite(json.loads(line)["cam"]) for line in lines)
 
@@ -61,7 +61,7 @@ def test_bad_loss_is_found_before_a_checkpoint_even_if_no_line_is_due(batches, t
     weight.set_data(weight.data() * float("inf"))
     with pytest.raises(NonFiniteLoss):
         fit(method, batches, [mx.cpu()], FitOptions(tmp_path / "run", log_frequency=1000))
-    assert not checkpoints(tmp_path / "run")
+    assert not checkpoints(tmp_path / "run/checkpoints")
 
 
 def test_two_devices_equal_one(batches):
