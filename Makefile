@@ -23,7 +23,7 @@ help:
 	@echo "make clean  remove the environment and what was built"
 
 demo: $(VENV)/installed
-	$(BIN)/python run_icd.py
+	$(BIN)/python run_icd.py --resume
 
 test: $(VENV)/installed-for-tests
 	$(BIN)/python -m pytest $(ARGS)

@@ -3,7 +3,7 @@
     python benchmarks/training.py            needs torch
 
 Each framework runs in a process of its own, so that neither's thread pool disturbs the other. The processes take turns:
-MXNet, PyTorch, MXNet, ... The table goes between the markers in docs/performance.md.
+MXNet, PyTorch, MXNet, ... The table goes into docs/performance.md.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ import time
 from pathlib import Path
 
 import numpy as np
+from document import write_part
 
 ROOT = Path(__file__).resolve().parents[1]
-BEGIN, END = "<!-- training:begin -->", "<!-- training:end -->"
 IMAGES, SIZE, INFER_SIZE, REGIONS = 4, 321, 513, 64
 
 
@@ -115,7 +115,7 @@ def main() -> None:
     ]
     text = table(rounds, arguments.threads)
     print(text)
-    write_between(ROOT / "docs" / "performance.md", BEGIN, END, text)
+    write_part("training", text)
 
 
 def table(rounds: list, threads: int) -> str:
@@ -140,13 +140,6 @@ def table(rounds: list, threads: int) -> str:
     lines.append(f"| peak memory of the process, MiB | {peaks['mxnet']:.0f} | {peaks['torch']:.0f} | "
                  f"{peaks['torch'] / peaks['mxnet']:.2f} |")  # fmt: skip
     return "\n".join(lines)
-
-
-def write_between(path: Path, begin: str, end: str, text: str) -> None:
-    """Replace what stands between two markers of a page; both are there."""
-    page = path.read_text()
-    head, rest = page.split(begin, 1)
-    path.write_text(f"{head}{begin}\n{text}\n{end}{rest.split(end, 1)[1]}")
 
 
 if __name__ == "__main__":
