@@ -25,17 +25,27 @@ namespace {
 
 constexpr int64_t least = 4096;  // points or vertices that are worth a thread
 
+// The coordinates that pixels can have in the feature space.
+struct Coordinates {
+    std::vector<float> place, colour;
+
+    explicit Coordinates(const FeatureSpace& space) {
+        for (int64_t i = 0; i < std::max(space.width, space.height); ++i)
+            place.push_back(static_cast<float>(i) / space.sxy);
+        for (int value = 0; value < 256; ++value) colour.push_back(static_cast<float>(value) / space.srgb);
+    }
+};
+
 // Keys and weights of a row of pixels; successive weights lie two floats apart.
 template <int dimensions>
-void embed_row(const Embedding<dimensions>& embedding, const FeatureSpace& space, int64_t y, uint64_t* keys,
-               float* weights) {
+void embed_row(const Embedding<dimensions>& embedding, const Coordinates& coordinates, const FeatureSpace& space,
+               int64_t y, uint64_t* keys, float* weights) {
     constexpr int corners = dimensions + 1;
-    float point[5], row_weights[corners];
-    point[1] = static_cast<float>(y) / space.sxy;
+    float point[5] = {0.0f, coordinates.place[y]}, row_weights[corners];
     for (int64_t x = 0; x < space.width; ++x, keys += corners) {
-        point[0] = static_cast<float>(x) / space.sxy;
+        point[0] = coordinates.place[x];
         for (int i = 2; i < dimensions; ++i)
-            point[i] = static_cast<float>(space.rgb[3 * (y * space.width + x) + i - 2]) / space.srgb;
+            point[i] = coordinates.colour[space.rgb[3 * (y * space.width + x) + i - 2]];
         embedding.place(point, keys, row_weights);
         for (int corner = 0; corner < corners; ++corner, weights += 2) *weights = row_weights[corner];
     }
@@ -60,6 +70,7 @@ void Lattice::build(const FeatureSpace& space, int threads) {
     const float ranges[5] = {static_cast<float>(space.width) / space.sxy, static_cast<float>(space.height) / space.sxy,
                              colours, colours, colours};
     const Embedding<dimensions> embedding(ranges);
+    const Coordinates coordinates(space);
     const int64_t rows = std::max<int64_t>(1, 4 * least * threads / space.width);  // embedded before they are numbered
     Buffer<uint64_t> keys(std::min(rows, space.height) * space.width * corners);
     KeyTable table;
@@ -69,7 +80,7 @@ void Lattice::build(const FeatureSpace& space, int threads) {
         Share* shares = of_pixel_.data() + first * space.width * corners;
         parallel_for(last - first, threads, 1 + least / space.width, [&](int64_t begin, int64_t end) {
             for (int64_t y = begin; y < end; ++y)
-                embed_row<dimensions>(embedding, space, first + y, keys.data() + y * space.width * corners,
+                embed_row<dimensions>(embedding, coordinates, space, first + y, keys.data() + y * space.width * corners,
                                       &shares[y * space.width * corners].weight);
         });
         for (int64_t i = 0; i < total; ++i) {

@@ -14,9 +14,32 @@
 #include <vector>
 
 #include "parallel.h"
+#include "vectorize.h"
 
 namespace icd {
 namespace {
+
+// Products are exact in double precision; eight partial sums, in the same order on every processor.
+ICD_INLINE double dot_body(const float* a, const float* b, int64_t count) {
+    Doubles4 even{}, odd{};
+    Floats<4> x, y;
+    int64_t i = 0;
+    for (; i + 8 <= count; i += 8) {
+        load<4>(a + i, x);
+        load<4>(b + i, y);
+        even += __builtin_convertvector(x, Doubles4) * __builtin_convertvector(y, Doubles4);
+        load<4>(a + i + 4, x);
+        load<4>(b + i + 4, y);
+        odd += __builtin_convertvector(x, Doubles4) * __builtin_convertvector(y, Doubles4);
+    }
+    double rest = 0.0;
+    for (; i < count; ++i) rest += static_cast<double>(a[i]) * static_cast<double>(b[i]);
+    const Doubles4 sum = even + odd;
+    return ((sum[0] + sum[1]) + (sum[2] + sum[3])) + rest;
+}
+
+double dot_baseline(const float* a, const float* b, int64_t count) { return dot_body(a, b, count); }
+ICD_AVX2 double dot_avx2(const float* a, const float* b, int64_t count) { return dot_body(a, b, count); }
 
 class Merger {
   public:
@@ -29,11 +52,12 @@ class Merger {
             lengths_[i] = std::sqrt(dot(i, i));
         }
         parallel_for(regions, threads, 32, [&](int64_t begin, int64_t end) {
-            for (int64_t i = begin; i < end; ++i) {
-                for (int64_t j = 0; j < regions_; ++j)
-                    if (j != i) similarity_[i * regions_ + j] = similarity(i, j);
-                search(i);
-            }
+            for (int64_t i = begin; i < end; ++i)
+                for (int64_t j = i + 1; j < regions_; ++j)
+                    similarity_[i * regions_ + j] = similarity_[j * regions_ + i] = similarity(i, j);
+        });
+        parallel_for(regions, threads, 512, [&](int64_t begin, int64_t end) {
+            for (int64_t i = begin; i < end; ++i) search(i);
         });
     }
 
@@ -66,18 +90,8 @@ class Merger {
   private:
     static constexpr float nothing = -std::numeric_limits<float>::infinity();
 
-    // Eight partial sums, so that the compiler can use vectors without changing the order of additions.
     double dot(int64_t i, int64_t j) const {
-        const float* a = features_.data() + i * channels_;
-        const float* b = features_.data() + j * channels_;
-        double lanes[8] = {};
-        int64_t c = 0;
-        for (; c + 8 <= channels_; c += 8)
-            for (int lane = 0; lane < 8; ++lane) lanes[lane] += static_cast<double>(a[c + lane]) * b[c + lane];
-        double sum = 0.0;
-        for (; c < channels_; ++c) sum += static_cast<double>(a[c]) * b[c];
-        for (const double lane : lanes) sum += lane;
-        return sum;
+        return dot_(features_.data() + i * channels_, features_.data() + j * channels_, channels_);
     }
 
     float similarity(int64_t i, int64_t j) const {
@@ -123,6 +137,7 @@ class Merger {
         search(i);
     }
 
+    double (*const dot_)(const float*, const float*, int64_t) = use_avx2() ? dot_avx2 : dot_baseline;
     int64_t regions_, channels_;
     double area_;
     int threads_;

@@ -25,6 +25,8 @@ struct FloatsOf {
 template <int length>
 using Floats = typename FloatsOf<length>::type;
 
+typedef double Doubles4 __attribute__((vector_size(4 * sizeof(double))));
+
 template <int length>
 ICD_INLINE void load(const float* from, Floats<length>& vector) {
     std::memcpy(&vector, from, sizeof vector);

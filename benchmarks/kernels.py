@@ -1,0 +1,375 @@
+"""The native kernels against their peers, in turns in one process, on one thread.
+
+    python benchmarks/kernels.py             writes the tables into docs/performance.md; needs Linux
+
+In: two photographs of the tests. Out: time, ratio, peak memory and how time grows. A time is the processor time of the best of
+several runs, because it stays the same when other programs want the machine; kernel and peer take turns.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import scipy.sparse
+from skimage.segmentation import felzenszwalb
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from benchmarks.document import write_part  # noqa: E402
+from icd.refine.crf import dense_crf, unary_from_probabilities  # noqa: E402
+from icd.refine.path_affinity import path_affinities, path_affinity_planes, path_offsets  # noqa: E402
+from icd.refine.random_walk import disc_offsets, random_walk  # noqa: E402
+from icd.refine.superpixels import merge, pool, segment  # noqa: E402
+
+RANDOM = np.random.RandomState(0)
+
+
+def photograph(name: str, rows: int = 375) -> np.ndarray:
+    """A test picture, cut to 375 x 500 or what there is."""
+    path = ROOT / "tests" / "golden" / "icd" / "superpixel_raw" / f"{name}.jpg"
+    return np.ascontiguousarray(cv2.imread(str(path))[:rows, :500, ::-1])
+
+
+def seconds(*functions, runs=5) -> list:
+    """Best processor time of each function, called in turns."""
+    times = [[] for _ in functions]
+    for _ in range(runs):
+        for function, own in zip(functions, times):
+            start = time.process_time()
+            function()
+            own.append(time.process_time() - start)
+    return [min(own) for own in times]
+
+
+def peak_megabytes(number: int, which: int) -> float:
+    """Memory that the kernel (0) or the peer (1) of a case needs at most, in a process of its own."""
+    command = [sys.executable, __file__, str(number), str(which)]
+    return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+
+
+def print_peak(number: int, which: int) -> None:
+    function = next(itertools.islice(cases(), number, None))[2 + which]
+    Path("/proc/self/clear_refs").write_text("5")  # resets the peak
+    before = _status("VmRSS")
+    function()
+    print((_status("VmHWM") - before) / 1024)
+
+
+def _status(field: str) -> int:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith(field)).split()[1])
+
+
+def table(header, rows) -> str:
+    """A Markdown table."""
+    lines = ["| " + " | ".join(map(str, row)) + " |" for row in (header, ["---"] * len(header), *rows)]
+    return "\n".join(lines)
+
+
+# Peers that no library offers, as short NumPy programs.
+
+
+def pool_in_numpy(dense, regions, frame):
+    rows = np.arange(regions.shape[0], dtype=np.float32) * ((dense.shape[1] - 1) / (frame - 1))
+    columns = np.arange(regions.shape[1], dtype=np.float32) * ((dense.shape[2] - 1) / (frame - 1))
+    x, y = np.meshgrid(columns, rows)
+    sizes, flat = np.bincount(regions.ravel()), regions.ravel()
+    up = (cv2.remap(plane, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE) for plane in dense)
+    return np.stack([np.bincount(flat, plane.ravel()) / sizes for plane in up], 1)
+
+
+def merge_in_numpy(regions, features, limit):
+    features, sizes = features.copy(), np.bincount(regions.ravel()).astype(np.float32)
+    unit = features / np.linalg.norm(features, axis=1, keepdims=True)
+    similarity = unit @ unit.T + 1 - (sizes[:, None] + sizes) / regions.size
+    np.fill_diagonal(similarity, -np.inf)
+    numbers = np.arange(len(sizes))
+    for _ in range(len(sizes) - limit):
+        i, j = sorted(np.unravel_index(similarity.argmax(), similarity.shape))
+        features[i] = (features[i] * sizes[i] + features[j] * sizes[j]) / (sizes[i] + sizes[j])
+        sizes[i] += sizes[j]
+        numbers[numbers == j] = i
+        similarity[j], similarity[:, j] = -np.inf, -np.inf
+        unit[i] = features[i] / np.linalg.norm(features[i])
+        row = unit @ unit[i] + 1 - (sizes + sizes[i]) / regions.size
+        row[np.isinf(similarity[i])] = -np.inf
+        similarity[i], similarity[:, i] = row, row
+    return np.unique(numbers, return_inverse=True)[1][regions]
+
+
+def walk_in_scipy(scores, affinities, offsets, beta, steps):
+    _, height, width = scores.shape
+    index = np.arange(height * width).reshape(height, width)
+    matrix = scipy.sparse.identity(height * width, np.float32, "csr")
+    for plane, (dy, dx) in zip(affinities, offsets):
+        left, right = max(0, -dx), width - max(0, dx)
+        one, other = index[: height - dy, left:right], index[dy:, left + dx : right + dx]
+        values = plane[: height - dy, left:right].ravel() ** beta
+        half = scipy.sparse.coo_matrix((values, (one.ravel(), other.ravel())), matrix.shape)
+        matrix = matrix + half + half.T
+    matrix = matrix @ scipy.sparse.diags(1 / np.asarray(matrix.sum(0)).ravel())
+    transposed, state = matrix.T.tocsr().astype(np.float32), scores.reshape(len(scores), -1).T.copy()
+    for _ in range(steps):
+        state = transposed @ state
+    return state.T.reshape(scores.shape)
+
+
+def walk_dense(scores, affinities, offsets, beta, power):
+    _, height, width = scores.shape
+    matrix = np.eye(height * width, dtype=np.float32)
+    index = np.arange(height * width).reshape(height, width)
+    for plane, (dy, dx) in zip(affinities, offsets):
+        left, right = max(0, -dx), width - max(0, dx)
+        one, other = index[: height - dy, left:right], index[dy:, left + dx : right + dx]
+        matrix[one, other] = matrix[other, one] = plane[: height - dy, left:right]
+    matrix **= beta
+    matrix /= matrix.sum(0)
+    for _ in range(power):
+        matrix = matrix @ matrix
+    return (scores.reshape(len(scores), -1) @ matrix).reshape(scores.shape)
+
+
+def path_affinities_in_numpy(boundary, radius, paths):
+    reach = radius - 1
+    rows, columns = boundary.shape[0] - reach, boundary.shape[1] - 2 * reach
+    source = np.arange(boundary.size).reshape(boundary.shape)[:rows, reach : reach + columns].ravel()
+    return np.stack([1 - boundary.ravel()[source + path[:, None]].max(0) for path in paths])
+
+
+def soft_unary(labels, size):
+    coarse = np.random.RandomState(labels).rand(labels, 6, 8).astype(np.float32)
+    maps = np.exp(6 * np.stack([cv2.resize(m, size[::-1], interpolation=cv2.INTER_CUBIC) for m in coarse]))
+    return unary_from_probabilities(maps / maps.sum(0))
+
+
+def seed_unary(labels, present, size):
+    seeds = soft_unary(present, size).argmin(0)
+    hard = np.where(np.arange(labels)[:, None, None] == seeds, 0.5, 0.5 / 21).astype(np.float32)
+    return unary_from_probabilities(hard / hard.sum(0))
+
+
+def walk_case(height, width, planes, radius):
+    boundary = RANDOM.rand(height, width).astype(np.float32) * 0.3
+    scores = RANDOM.rand(planes, height, width).astype(np.float32)
+    return scores, path_affinity_planes(boundary, radius), path_offsets(radius)
+
+
+def cases():
+    """(what, peer's name, kernel, peer) of every comparison; threads = 1 where a kernel has threads."""
+    for name in ("chelsea", "ihc"):
+        image = photograph(name)
+        size = "x".join(map(str, image.shape[:2]))
+        yield (
+            f"superpixels, {name} {size}",
+            "scikit-image",
+            lambda image=image: segment(image),
+            lambda image=image: felzenszwalb(image, scale=75, sigma=0.8, min_size=75),
+        )
+    regions = np.arange(375 * 500).reshape(375, 500) // 50 % 10 + np.arange(375)[:, None] * 31 // 375 * 10
+    regions = np.minimum(regions, 308)
+    features = RANDOM.rand(309, 512).astype(np.float32)
+    dense = RANDOM.rand(512, 65, 65).astype(np.float32)
+    yield (
+        "pooling, 309 regions, 512 channels",
+        "NumPy + OpenCV",
+        lambda: pool(dense, regions, 513, 1),
+        lambda: pool_in_numpy(dense, regions, 513),
+    )
+    yield (
+        "merging, 309 regions to 64, 512 channels",
+        "NumPy",
+        lambda: merge(regions, features, 64, 1),
+        lambda: merge_in_numpy(regions, features, 64),
+    )
+    scores, planes, offsets = walk_case(94, 125, 3, 5)
+    yield (
+        "random walk, 94x125, radius 5, 256 steps, 3 classes",
+        "SciPy CSR",
+        lambda: random_walk(scores, planes, offsets, 10, 256, 1),
+        lambda: walk_in_scipy(scores, planes, offsets, 10, 256),
+    )
+    small = walk_case(24, 32, 3, 5)
+    yield (
+        "random walk, 24x32, radius 5, 256 steps, 3 classes",
+        "NumPy dense",
+        lambda: random_walk(*small, 10, 256, 1),
+        lambda: walk_dense(*small, 10, 8),
+    )
+    for name, what, make in (
+        ("chelsea 332x500", "3 labels", lambda size: soft_unary(3, size)),
+        ("chelsea 332x500", "21 labels, 3 present", lambda size: seed_unary(21, 3, size)),
+        ("chelsea 332x500", "81 labels, 3 present", lambda size: seed_unary(81, 3, size)),
+        ("ihc 375x500", "21 labels, 3 present", lambda size: seed_unary(21, 3, size)),
+        ("ihc 375x500", "21 labels, all present", lambda size: soft_unary(21, size)),
+    ):
+        image = photograph(name.split()[0])
+        unary = make(image.shape[:2])
+        yield (
+            f"dense CRF, {name}, {what}",
+            "pydensecrf2",
+            lambda image=image, unary=unary: dense_crf(image, unary, "psa", threads=1),
+            lambda image=image, unary=unary: dense_crf(image, unary, "psa", backend="pydensecrf"),
+        )
+    boundary = RANDOM.rand(128, 128).astype(np.float32)
+    paths = [_flat_path(dy, dx, 128) for dy, dx in disc_offsets(10)]
+    yield (
+        "path affinities, 128x128, radius 10",
+        "NumPy",
+        lambda: path_affinities(boundary, 10, 1),
+        lambda: path_affinities_in_numpy(boundary, 10, paths),
+    )
+
+
+def _flat_path(dy, dx, width):
+    box = [(y, x) for y in range(dy + 1) for x in range(min(dx, 0), max(dx, 0) + 1)]
+    return np.array([y * width + x for y, x in box if (dy * x - dx * y) ** 2 < dy * dy + dx * dx])
+
+
+def comparisons() -> str:
+    rows = []
+    for number, (what, peer, kernel, other) in enumerate(cases()):
+        ours, theirs = seconds(kernel, other, runs=3)
+        memory, peer_memory = peak_megabytes(number, 0), peak_megabytes(number, 1)
+        row = [what, f"{ours * 1e3:.1f}", peer, f"{theirs * 1e3:.0f}", f"{theirs / ours:.1f}"]
+        rows.append([*row, f"{memory:.0f}", f"{peer_memory:.0f}"])
+        print(rows[-1], flush=True)
+    header = ["kernel (one thread)", "ms", "peer", "peer ms", "ratio", "peak MB", "peer's peak MB"]
+    return table(header, rows)
+
+
+def growth() -> str:
+    """How time grows with what it should grow with, in ms; each row's steps double the size."""
+    whole = photograph("ihc", 500)
+    tiles = [np.ascontiguousarray(tile) for tile in (whole[:250, :250], whole[:250], whole)]
+    image = tiles[1]
+    rows = [
+        [
+            "superpixels",
+            "pixels",
+            *_milliseconds(lambda n: segment(tiles[n]), range(3), [t.size // 3 for t in tiles]),
+        ]
+    ]
+    unaries = [soft_unary(3, tile.shape[:2]) for tile in tiles]
+    crf = _milliseconds(
+        lambda n: dense_crf(tiles[n], unaries[n], "psa", threads=1), range(3), [t.size // 3 for t in tiles]
+    )
+    rows.append(["dense CRF, 3 labels", "pixels", *crf])
+    many = {labels: soft_unary(labels, image.shape[:2]) for labels in (4, 8, 16)}
+    labels = _milliseconds(lambda n: dense_crf(image, many[n], "psa", threads=1), many, many)
+    rows.append(["dense CRF, 125 000 pixels", "different labels", *labels])
+    maps = {
+        k: (np.arange(160000).reshape(400, 400) * k // 160000, RANDOM.rand(k, 512)) for k in (150, 300, 600)
+    }
+    rows.append(["merging to 64", "regions", *_milliseconds(lambda n: merge(*maps[n], 64, 1), maps, maps)])
+    walks = {nodes: walk_case(nodes // 100, 100, 3, 5) for nodes in (5000, 10000, 20000)}
+    walk = _milliseconds(lambda n: random_walk(*walks[n], 10, 256, 1), walks, walks)
+    rows.append(["random walk, radius 5", "nodes", *walk])
+    radii = {radius: walk_case(94, 125, 3, radius) for radius in (3, 5, 8)}
+    names = [f"{radius} ({len(case[2])} offsets)" for radius, case in radii.items()]
+    by_radius = _milliseconds(lambda n: random_walk(*radii[n], 10, 256, 1), radii, names)
+    rows.append(["random walk, 94x125", "radius", *by_radius])
+    return table(["kernel", "grows with", "", "", ""], rows)
+
+
+def _milliseconds(function, keys, names) -> list:
+    return [
+        f"{name}: {seconds(lambda k=key: function(k), runs=3)[0] * 1e3:.1f}" for key, name in zip(keys, names)
+    ]
+
+
+def limits() -> str:
+    """What the machine's memory and arithmetic would allow."""
+    big = np.ones(2**26, np.float32)
+    target = np.empty_like(big)
+    bandwidth = 2 * big.nbytes / seconds(lambda: np.copyto(target, big))[0]
+    few = np.ones(2**12, np.float32)
+    out = np.empty_like(few)
+    rounds = 4096
+    flops = rounds * few.size / seconds(lambda: [np.multiply(few, few, out=out) for _ in range(rounds)])[0]
+
+    scores, planes, offsets = walk_case(94, 125, 3, 5)
+    walk = seconds(lambda: random_walk(scores, planes, offsets, 10, 256, 1))[0]
+    operations = 256 * 94 * 125 * 3 * len(offsets) * 6
+    weights = 256 * 94 * 125 * len(offsets) * 4
+
+    image = photograph("ihc")
+    unary = seed_unary(21, 3, image.shape[:2])
+    ten, one = seconds(
+        lambda: dense_crf(image, unary, "psa", 11, 1), lambda: dense_crf(image, unary, "psa", 1, 1)
+    )
+    pixels = image.size // 3
+    traffic = pixels * (2 * 9 * 8 + 3 * 16)  # shares read by both halves, energies, probabilities in and out
+    gathers = pixels * 9 * 2 * 16
+    segment_time = seconds(lambda: segment(image))[0]
+    features = RANDOM.rand(309, 512)
+    regions = np.arange(375 * 500).reshape(375, 500) * 309 // (375 * 500)
+    merge_time = seconds(lambda: merge(regions, features, 64, 1))[0]
+    products = 512 * (309 * 309 + sum(range(64, 309)))
+    rows = [
+        [
+            "a large copy, a small product in the first cache",
+            f"{bandwidth / 1e9:.1f} GB/s, {flops / 1e9:.1f} G/s",
+        ],
+        [
+            "random walk",
+            f"{operations / walk / 1e9:.1f} G operations/s; weights streamed at {weights / walk / 1e9:.1f} GB/s",
+        ],
+        [
+            "dense CRF, one iteration, 4 lanes",
+            f"{(ten - one) * 100:.1f} ms: {traffic / ((ten - one) / 10) / 1e9:.1f} GB/s in order "
+            f"and {gathers / ((ten - one) / 10) / 1e9:.1f} GB/s at scattered vertices",
+        ],
+        ["dense CRF, both lattices", f"{(one - (ten - one) / 10) * 1e3:.1f} ms"],
+        ["superpixels", f"{segment_time / (4 * pixels) * 1e9:.1f} ns an edge"],
+        ["merging", f"{products / merge_time / 1e9:.2f} G multiply-adds/s in double precision"],
+    ]
+    return table(["", "reached"], rows)
+
+
+LEFT_TO_GAIN = """What is left to gain:
+
+- Superpixels: bound by branches that cannot be predicted (is this edge inside a component?) and by scattered reads of the
+  forest, not by bandwidth; wider vectors change little. A picture with very many equal weights and small segments between
+  them (drawings, mirrored pictures) needs the slow unstable sort of the original and takes several times as long.
+- Pooling reads each feature once per touched cell; the transposition of the features is the larger part.
+- Merging: half of the products are the first table of similarities, a matrix product; a blocked one in single precision
+  would be faster, but could decide near-ties otherwise.
+- Random walk: three arithmetic operations a weight and direction; differences cost a third of them and make the result more
+  than ten times more exact. The weights come from the outer caches each step.
+- Dense CRF: the two lattices are as expensive as several iterations; most of it is finding the simplex of a pixel, which
+  could be vectorized over pixels. With many different labels the scattered reads of vertices are the limit."""
+
+
+def main() -> None:
+    machine = next(
+        line.split(":")[1].strip()
+        for line in Path("/proc/cpuinfo").read_text().splitlines()
+        if "model name" in line
+    )
+    vector = "AVX2" if os.environ.get("ICD_AVX2") != "0" else "baseline instructions"
+    parts = [
+        "## Native kernels",
+        f"`python benchmarks/kernels.py` on {machine}, {vector} where they pay, one thread, processor time.",
+        comparisons(),
+        "How time grows, in ms:",
+        growth(),
+        "How far from the machine's limits:",
+        limits(),
+        LEFT_TO_GAIN,
+    ]
+    write_part("kernels", "\n\n".join(parts))
+
+
+if __name__ == "__main__":
+    if len(sys.argv) == 3:
+        print_peak(int(sys.argv[1]), int(sys.argv[2]))
+    else:
+        main()
