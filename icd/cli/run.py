@@ -19,11 +19,12 @@ VOC = Path("data/VOC2012")
 EMBEDDED = Path("data/embedded")
 # What the embedded set needs instead of VOC's recipe: it is small, and its network starts from nothing.
 EMBEDDED_RECIPE = {
-    "image_size": 161,
-    "batch_size": 16,
+    "image_size": 129,
+    "batch_size": 8,
     "num_epoch": 12,
-    "learning_rate": 0.02,
+    "learning_rate": 0.003,
     "dropout": 0.0,
+    "scales": (0.75, 1.0, 1.25),
 }
 EMBEDDED_INFER_SIZE = 161
 

@@ -71,7 +71,7 @@ class Gallery:
         if self.image_root and image_path(self.image_root, image_id).is_file():
             photograph = self._small(read_image(image_path(self.image_root, image_id)), cv2.INTER_AREA)
             yield "image", data_url(photograph, 60)
-        for folder in sorted((self.run_folder / "results").glob("scores_*")):
+        for folder in score_map_folders(self.run_folder):
             path = score_maps_path(folder, image_id)
             if path.is_file():
                 yield f"{folder.name[7:]} map", data_url(self._heat(read_score_maps(path), photograph), 50)
@@ -93,7 +93,7 @@ class Gallery:
         if path is not None:
             values = np.unique(read_mask(path))
             return [int(value) for value in values if 0 < value < len(self.names) and value != IGNORE]
-        for folder in sorted((self.run_folder / "results").glob("scores_*")):
+        for folder in score_map_folders(self.run_folder):
             path = score_maps_path(folder, image_id)
             if path.is_file():
                 return [int(number) for number in read_score_maps(path).classes]
@@ -112,6 +112,12 @@ class Gallery:
         scale = min(1.0, self.side / max(picture.shape[:2]))
         size = [max(1, round(length * scale)) for length in picture.shape[1::-1]]
         return picture if scale == 1 else cv2.resize(picture, size, interpolation=interpolation)
+
+
+def score_map_folders(run_folder) -> list:
+    """The folders of score maps in a run folder; `scores_demo`, which holds pictures, is none."""
+    folders = sorted((Path(run_folder) / "results").glob("scores_*"))
+    return [folder for folder in folders if any(folder.glob("*.npz"))]
 
 
 def data_url(picture: np.ndarray, quality=None) -> str:

@@ -19,7 +19,7 @@ from icd.errors import InputError
 from icd.evaluate import charts
 from icd.evaluate.compare import read_scores
 from icd.evaluate.curve import threshold_curve
-from icd.evaluate.gallery import Gallery, choose
+from icd.evaluate.gallery import Gallery, choose, score_map_folders
 from icd.evaluate.score import map_on_cores, score_masks
 from icd.evaluate.table import percent
 from icd.files import read_list, write_atomic
@@ -182,7 +182,7 @@ def _class_bars(entries) -> str:
 
 
 def _curves(sources) -> str:
-    folders = sorted((sources.folder / "results").glob("scores_*"))
+    folders = score_map_folders(sources.folder)
     if not folders or sources.truth_root is None or not sources.ids:
         return ""
     series, marks, lines = {}, [], []
