@@ -348,8 +348,8 @@ LEFT_TO_GAIN = """What is left to gain:
   them (drawings, mirrored pictures) needs the slow unstable sort of the original as well, see the row above.
 - Merging: half of the products are the first table of similarities, a matrix product; a blocked one in single precision
   would be faster, but could decide near-ties otherwise.
-- Random walk: three arithmetic operations a weight and direction; differences cost a third of them and make the result more
-  than ten times more exact. The weights come from the outer caches each step.
+- Random walk: three arithmetic operations a weight and direction; differences cost a third of them and keep the result exact
+  over many steps. The weights come from the outer caches each step.
 - Dense CRF: the two lattices are as expensive as several iterations; finding the simplices could be vectorized over
   pixels. With many different labels there is little to gain over pydensecrf2 on one thread."""
 
