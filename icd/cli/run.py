@@ -258,7 +258,7 @@ def _embedded(arguments) -> dict:
         "image_root": paths.image_root,
         "annotation_root": paths.annotation_root,
         "data_list": paths.data_list,
-        "superpixel_root": arguments.superpixel_root or EMBEDDED.with_name("embedded_superpixels"),
+        "superpixel_root": arguments.superpixel_root or EMBEDDED / "superpixels",
         "saliency_root": arguments.saliency_root or paths.saliency_root,
         "eval_root": arguments.eval_root or paths.truth_root,
         "classes": arguments.classes or paths.classes_file,

@@ -56,7 +56,8 @@ class Gallery:
         shown = ", ".join(self.names[number] for number in classes)
         score = "" if miou is None or miou != miou else f" · {100 * miou:.1f} %"
         pictures = "".join(
-            f'<span><img alt="{escape(alt)}" src="{source}"><small>{escape(alt)}</small></span>' for alt, source in panels
+            f'<span><img alt="{escape(alt)}" src="{source}"><small>{escape(alt)}</small></span>'
+            for alt, source in panels
         )
         numbers = " ".join(map(str, classes))
         return (
