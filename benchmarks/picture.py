@@ -1,6 +1,6 @@
 """Writes docs/example.png, the picture of the README: image, CAM, ICD's map, ICD's seed, truth of a few scenes.
 
-    python run_icd.py --snapshot RUN && python benchmarks/picture.py RUN
+python run_icd.py --snapshot RUN && python benchmarks/picture.py RUN
 """
 
 from __future__ import annotations
@@ -34,7 +34,9 @@ def row(folder: Path, run: dict, image_id: str) -> np.ndarray:
     seed = read_mask(mask_path(folder / "results" / "seeds" / "nocrf", image_id))
     truth = read_mask(mask_path(run["eval_root"], image_id))
     panels = [image, *maps, voc_palette()[seed], voc_palette()[truth]]
-    return picture_row([cv2.copyMakeBorder(p, 2, 2, 2, 2, cv2.BORDER_CONSTANT, value=(255,) * 3) for p in panels])
+    return picture_row(
+        [cv2.copyMakeBorder(p, 2, 2, 2, 2, cv2.BORDER_CONSTANT, value=(255,) * 3) for p in panels]
+    )
 
 
 def main() -> None:

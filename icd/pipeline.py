@@ -67,6 +67,7 @@ class Run:
     log_frequency: int = 5
     num_sample: int = 0
     resume: bool = False
+    begin_epoch: int = 0
     shard: tuple = (1, 1)
     crf_preset: str = "icd"
     crf_backend: str = "native"
@@ -121,7 +122,7 @@ def make_superpixels(run: Run) -> None:
 def train(run: Run) -> None:
     """Train, or go on training, to the end of the recipe."""
     folder = run.snapshot / "checkpoints"
-    if checkpoint.checkpoints(folder) and not run.resume:
+    if checkpoint.checkpoints(folder) and not (run.resume or run.begin_epoch):
         remedy = "Give --resume to go on with it, or another --snapshot."
         raise InputError(folder, "no earlier training", "one", remedy)
     needs_superpixels = METHODS[run.method].needs_superpixels
@@ -132,7 +133,9 @@ def train(run: Run) -> None:
         dataset, recipe.batch_size, recipe.image_size, recipe.scales, run.seed, run.workers
     )
     method = _build(run, pretrained=run.pretrained)
-    options = FitOptions(run.snapshot, run.seed, run.num_save, run.log_frequency, run.resume, _facts(run))
+    options = FitOptions(
+        run.snapshot, run.seed, run.num_save, run.log_frequency, run.resume, run.begin_epoch, _facts(run)
+    )
     strip = PictureStrip(run.snapshot / f"{run.model}_visdemo", run.model, dataset, run.infer_size)
     last = fit(
         method,

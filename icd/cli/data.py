@@ -9,7 +9,7 @@ from tqdm import tqdm
 from icd.classes import read_classes
 from icd.data.check import RunFolders, check_run
 from icd.data.embedded import prepare_embedded
-from icd.data.voc import derive_lists
+from icd.data.voc import derive_lists, link_folders
 from icd.files import read_list, write_atomic
 from icd.provenance import available_cores
 
@@ -35,7 +35,9 @@ def _add_prepare(parser) -> None:
     parser.add_argument(
         "--voc-root", required=True, help="the folder VOC2012, with masks in SegmentationClassAug"
     )
-    parser.add_argument("--output", default="data/VOC2012", help="where the lists go (default: %(default)s)")
+    parser.add_argument(
+        "--output", default="data/VOC2012", help="where the lists and links go (default: %(default)s)"
+    )
     parser.set_defaults(data_function=_prepare)
 
 
@@ -45,6 +47,8 @@ def _prepare(arguments) -> int:
         path = Path(arguments.output) / f"{name}.txt"
         write_atomic(path, ("\n".join(ids) + "\n").encode())
         print(f"{path}: {len(ids)} ids")
+    for link in link_folders(arguments.voc_root, arguments.output):
+        print(f"{link} -> {link.resolve()}")
     for title, sentences in (("missing", derived.missing), ("different", derived.different)):
         for sentence in sentences:
             print(f"{title}: {sentence}")

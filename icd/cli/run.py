@@ -176,7 +176,8 @@ def make_run(arguments):
         infer_size=arguments.infer_size or infer_size,
         shard=_shard(arguments.shard),
         crf=not arguments.no_crf,
-        resume=arguments.resume or arguments.begin_epoch > 0,
+        resume=arguments.resume,
+        begin_epoch=arguments.begin_epoch,
         **{key: value for key, value in paths.items() if key != "use_saliency"},
         **_same_name(arguments, Run),
     )

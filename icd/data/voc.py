@@ -26,6 +26,9 @@ _HASH_ENDS = (
 )  # sha256 of the original's train_aug.txt, lines joined by newlines, none at the end
 
 
+MASK_FOLDERS = ("SegmentationClassAug", "extra/SegmentationClassAug")
+
+
 @dataclass(frozen=True)
 class VocLists:
     """`lists` from name to ids; `missing` and `different`, a sentence for each thing that is not as expected."""
@@ -54,7 +57,7 @@ def derive_lists(voc_root) -> VocLists:
         require_folder(root / part)
     lists = {name: read_list(_list_path(root, name)) for name in ("train", "val")}
     missing = []
-    masks = _first_folder(root, ("SegmentationClassAug", "extra/SegmentationClassAug"))
+    masks = _first_folder(root, MASK_FOLDERS)
     if masks is None:
         where = root / "SegmentationClassAug"
         missing.append(f"{where}: no folder of augmented masks (SBD), so train_aug cannot be derived")
@@ -64,6 +67,26 @@ def derive_lists(voc_root) -> VocLists:
     for name, ids in lists.items():
         missing += _missing_files(root, name, ids)
     return VocLists(lists, missing, _differences(lists))
+
+
+def link_folders(voc_root, output) -> list:
+    """Link VOC's folders into `output`, where `run_icd.py` looks for them; what is there already stays.
+
+    Returns
+    -------
+    list of pathlib.Path
+        The links made.
+    """
+    root, output = _find_root(Path(voc_root)), Path(output)
+    output.mkdir(parents=True, exist_ok=True)
+    made = []
+    for source in (root / "JPEGImages", root / "Annotations", _first_folder(root, MASK_FOLDERS)):
+        link = output / source.name if source else None
+        if link is not None and not link.exists():
+            link.unlink(missing_ok=True)  # a link to a folder that has gone
+            link.symlink_to(source.resolve(), target_is_directory=True)
+            made.append(link)
+    return made
 
 
 def _find_root(voc_root: Path) -> Path:

@@ -18,6 +18,7 @@ from icd.engine import checkpoint
 from icd.engine.log import TrainingLog
 from icd.engine.parts import split_batch
 from icd.engine.schedules import poly_by_epoch
+from icd.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,9 @@ class FitOptions:
     log_frequency : int
         Steps from one look at the losses to the next.
     resume : bool
-        Go on from the newest checkpoint in `folder`, if there is one.
+        Go on from the newest checkpoint, if there is one.
+    begin_epoch : int
+        Above 0: go on from the checkpoint of the epoch before this one, which must be there.
     facts : dict
         What must not change between start and resume (JSON values).
     """
@@ -44,6 +47,7 @@ class FitOptions:
     num_save: int = 5
     log_frequency: int = 5
     resume: bool = False
+    begin_epoch: int = 0
     facts: dict = None
 
     @property
@@ -168,8 +172,19 @@ def step_seed(seed: int, epoch: int, batch: int) -> int:
 
 def _position(method, batches, trainer, options, facts) -> tuple:
     """Where to begin: (0, 0) on a fresh start, else where the newest checkpoint ends."""
-    found = checkpoint.checkpoints(options.checkpoints) if options.resume else []
-    if found:
+    found = checkpoint.checkpoints(options.checkpoints)
+    if options.begin_epoch:
+        wanted = dict(found).get((options.begin_epoch, 0))
+        if wanted is None:
+            there = ", ".join(path.name for _, path in found) or "none"
+            raise InputError(
+                options.checkpoints,
+                f"the checkpoint epoch-{options.begin_epoch - 1:04d}",
+                there,
+                "See --begin-epoch.",
+            )
+        return checkpoint.restore(wanted, method, trainer, facts)
+    if options.resume and found:
         return checkpoint.restore(found[-1][1], method, trainer, facts)
     method.prepare(batches.num_images, batches.batch_size)
     return 0, 0

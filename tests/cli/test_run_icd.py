@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import signal
 import subprocess
 import time
@@ -100,6 +101,19 @@ def test_interrupted_run_saves_its_state_and_goes_on(finished):
     result = execute(command("data", snapshot, "--resume"), folder)
     assert result.returncode == 0, result.stderr
     assert_same_weights(weights_of(folder / "whole"), weights_of(snapshot))
+
+
+@pytest.mark.slow
+def test_begin_epoch_goes_on_from_the_epoch_before(finished):
+    folder, _ = finished
+    snapshot = folder / "begun"
+    kept = snapshot / "checkpoints/epoch-0000"
+    shutil.copytree(folder / "whole/checkpoints/epoch-0000", kept)
+    result = execute(command("data", snapshot, "--begin-epoch", "1", "--no-crf"), folder)
+    assert result.returncode == 0, result.stderr
+    assert_same_weights(weights_of(folder / "whole"), weights_of(snapshot))
+    result = execute(command("data", folder / "nothing", "--begin-epoch", "2"), folder)
+    assert result.returncode == 2 and "epoch-0001" in result.stderr
 
 
 def test_second_start_does_not_overwrite(finished):
