@@ -102,3 +102,15 @@ def test_missing_part_is_refused(root, part):
 def test_missing_root_is_refused(tmp_path):
     with pytest.raises(InputError, match="nowhere: expected a folder"):
         derive_lists(tmp_path / "nowhere")
+
+
+def test_folders_are_linked_where_runs_look(root, tmp_path):
+    output = tmp_path / "data"
+    names = ["JPEGImages", "Annotations", "SegmentationClassAug"]
+    assert [link.name for link in voc.link_folders(root, output)] == names
+    for name in names:
+        assert (output / name).resolve() == (root / name).resolve()
+    assert voc.link_folders(root, output) == []
+    (output / "JPEGImages").unlink()
+    (output / "JPEGImages").symlink_to(tmp_path / "gone")
+    assert [link.name for link in voc.link_folders(root, output)] == ["JPEGImages"]

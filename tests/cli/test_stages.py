@@ -1,0 +1,111 @@
+"""Stages on their own: superpixels, seeds from our score maps and from an original's."""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+import pytest
+from runs import CLASSES, execute, make_data
+
+from icd.files import ScoreMaps, read_mask, read_superpixels, score_maps_path, write_score_maps
+from icd.foreign import write_npy
+from icd.refine.seeds import cam_seed, icd_seed
+
+ICD = [sys.executable, "-m", "icd.cli.main"]
+
+
+@pytest.fixture
+def data(tmp_path):
+    return make_data(tmp_path / "data", count=3)
+
+
+def test_raw_superpixels_are_kept(data):
+    command = [
+        *ICD,
+        "superpixels",
+        "raw",
+        "--image-root",
+        "JPEGImages",
+        "--data-list",
+        "list.txt",
+        "--target",
+        "sp",
+    ]
+    result = execute(command, data)
+    assert result.returncode == 0, result.stderr
+    path = data / "sp/picture0.png"
+    ids = read_superpixels(path, (72, 80))
+    assert ids.max() >= 1
+    first = path.stat().st_mtime_ns
+    (data / "sp/picture1.png").unlink()
+    assert execute(command, data).returncode == 0
+    assert path.stat().st_mtime_ns == first and (data / "sp/picture1.png").is_file()
+
+
+def write_maps(data, random):
+    """Score maps of both kinds for picture 0 (a disc alone) in our layout and in ICD's."""
+    maps = {kind: random.randn(1, 65, 65).astype(np.float32) for kind in ("cam", "icd")}
+    for kind, values in maps.items():
+        scores = ScoreMaps(np.array([1], np.int16), values, (72, 80), (513, 513, 72, 80))
+        write_score_maps(score_maps_path(data / f"{kind}_npz", "picture0"), scores)
+        write_npy(data / f"{kind}_npy" / "picture0.npy", values)
+        maps[kind] = scores
+    (data / "one.txt").write_text("picture0\n")
+    return maps
+
+
+@pytest.mark.parametrize("layout", ["npz", "npy"])
+def test_seeds_of_both_layouts_are_equal(data, layout):
+    maps = write_maps(data, np.random.RandomState(0))
+    common = ["--data-list", "one.txt", "--classes", "classes.txt", "--cam-root", f"cam_{layout}", "--workers", "0",
+              "--image-root", "JPEGImages", "--annotation-root", "Annotations", "--variants", "nocrf,crf"]  # fmt: skip
+    rules = {"icd": icd_seed(maps["icd"], maps["cam"]), "cam": cam_seed(maps["cam"])}
+    for rule, expected in rules.items():
+        target = data / f"{rule}_{layout}"
+        more = ["--rule", rule, "--target", str(target), "--icd-root", f"icd_{layout}"]
+        result = execute([*ICD, "seeds", *common, *more], data)
+        assert result.returncode == 0, result.stderr
+        np.testing.assert_array_equal(read_mask(target / "nocrf/picture0.png"), expected)
+        assert set(np.unique(read_mask(target / "crf/picture0.png"))) <= {0, *range(1, len(CLASSES) + 1), 255}
+
+
+@pytest.mark.parametrize(
+    ("flags", "word"),
+    [
+        (["--variants", "sal"], "--saliency-root"),
+        (["--variants", "carf"], "carf"),
+        (["--rule", "icd"], "--icd-root"),
+    ],
+)
+def test_missing_flags_of_seeds_are_named(data, flags, word):
+    common = [
+        "--rule",
+        "cam",
+        "--cam-root",
+        "cam",
+        "--data-list",
+        "list.txt",
+        "--target",
+        "t",
+        "--image-root",
+        "JPEGImages",
+    ]
+    result = execute([*ICD, "seeds", *common, *flags], data)
+    assert result.returncode == 2 and word in result.stderr and "Traceback" not in result.stderr
+
+
+def test_commands_say_what_they_do():
+    result = execute([*ICD, "--help"], ".")
+    listed = {line.split()[0] for line in result.stdout.splitlines() if line.startswith("    ")}
+    assert listed >= {
+        "run",
+        "data",
+        "superpixels",
+        "seeds",
+        "evaluate",
+        "compare",
+        "report",
+        "export",
+        "doctor",
+    }
