@@ -17,8 +17,11 @@ import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tqdm import tqdm
+
 from icd.backbones import BACKBONES
 from icd.data.batches import InferenceBatches, TrainBatches
+from icd.data.check import RunFolders, check_run
 from icd.data.dataset import TagDataset
 from icd.engine import checkpoint
 from icd.engine.build import build_method
@@ -119,6 +122,30 @@ def make_superpixels(run: Run) -> None:
     merged_superpixels(run.ids, run.image_root, raw_root, run.superpixel_root, backbone, run.contexts[0])
 
 
+def check_inputs(run: Run) -> None:
+    """Read everything that the run will read once, before hours are spent.
+
+    Raises
+    ------
+    InputError
+        The first problem, and how many more there are.
+    """
+    folders = RunFolders(
+        run.image_root,
+        run.annotation_root,
+        run.superpixel_root if METHODS[run.method].needs_superpixels else None,
+        run.saliency_root if run.use_saliency else None,
+        run.eval_root if run.eval_list is None else None,
+        run.classes,
+    )
+    checked = tqdm(check_run(folders, run.ids, run.workers), total=len(run.ids), unit="image", desc="check")
+    problems = [problem for of_image in checked for problem in of_image]
+    if problems:
+        first, more = problems[0], len(problems) - 1
+        remedy = first.remedy + (f" {more} more problems: `icd data check` names them." if more else "")
+        raise InputError(first.where, first.expected, first.found, remedy.strip())
+
+
 def train(run: Run) -> None:
     """Train, or go on training, to the end of the recipe."""
     folder = run.snapshot / "checkpoints"
@@ -128,7 +155,6 @@ def train(run: Run) -> None:
     needs_superpixels = METHODS[run.method].needs_superpixels
     recipe = run.full_recipe
     dataset = _dataset(run, run.ids, needs_superpixels)
-    dataset.check()
     batches = TrainBatches(
         dataset, recipe.batch_size, recipe.image_size, recipe.scales, run.seed, run.workers
     )

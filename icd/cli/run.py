@@ -27,6 +27,11 @@ EMBEDDED_RECIPE = {
     "scales": (0.75, 1.0, 1.25),
 }
 EMBEDDED_INFER_SIZE = 161
+# Flags that are entries of a `Run` under the same name.
+SAME_NAME = (
+    "method", "snapshot", "infer_batch", "workers", "seed", "num_save", "log_frequency", "num_sample", "crf_preset",
+    "crf_backend", "eval_list", "resume", "begin_epoch",
+)  # fmt: skip
 
 
 def add_arguments(parser) -> None:
@@ -105,6 +110,7 @@ def run(arguments) -> int:
     settings = make_run(arguments)
     if settings.shard == (1, 1) and not arguments.only_gen_seeds:
         pipeline.make_superpixels(settings)
+        pipeline.check_inputs(settings)
         pipeline.train(settings)
     if not arguments.only_gen_seeds:
         pipeline.localize_images(settings)
@@ -150,46 +156,28 @@ def make_run(arguments):
     from icd.engine.devices import choose_devices
     from icd.pipeline import Run, needs_pretrained
 
-    paths = _paths(arguments)
-    backbone = arguments.backbone or paths.pop("backbone", "vgg16")
-    paths.pop("backbone", None)
-    embedded_recipe, infer_size = paths.pop("recipe", {}), paths.pop("infer_size", 513)
-    classes = read_classes(paths.pop("classes"))
+    values = _data_set(arguments)
+    classes, backbone = values["classes"], arguments.backbone or values["backbone"]
     if arguments.num_cls not in (None, len(classes)):
-        remedy = "Give their names with --classes."
-        raise InputError(
-            "--num-cls", f"{len(classes)}, as many as there are class names", str(arguments.num_cls), remedy
-        )
+        expected = f"{len(classes)}, as many as there are class names"
+        raise InputError("--num-cls", expected, str(arguments.num_cls), "Give their names with --classes.")
     contexts, device = choose_devices(arguments.gpus)
     print(device)
-    settings = Run(
-        method=arguments.method,
+    values.update({name: getattr(arguments, name) for name in SAME_NAME})
+    values.update(
         backbone=backbone,
-        classes=classes,
         model=arguments.model or f"{backbone}_{arguments.method}",
         contexts=contexts,
         device=device,
         pretrained=_pretrained(arguments, backbone) if needs_pretrained(backbone) else arguments.pretrained,
-        use_saliency=arguments.use_sal or paths.pop("use_saliency", False),
+        use_saliency=arguments.use_sal or values["use_saliency"],
         eval_classes=_evaluated(arguments.eval_classes, classes),
-        recipe={**embedded_recipe, **_recipe(arguments)},
-        infer_size=arguments.infer_size or infer_size,
+        recipe={**values["recipe"], **_recipe(arguments)},
+        infer_size=arguments.infer_size or values["infer_size"],
         shard=_shard(arguments.shard),
         crf=not arguments.no_crf,
-        resume=arguments.resume,
-        begin_epoch=arguments.begin_epoch,
-        **{key: value for key, value in paths.items() if key != "use_saliency"},
-        **_same_name(arguments, Run),
     )
-    return settings
-
-
-def _same_name(arguments, run_type) -> dict:
-    """The flags that a `Run` has by the same name and that need no thought."""
-    plain = ("snapshot", "infer_batch", "workers", "seed", "num_save", "log_frequency", "num_sample",
-             "crf_preset", "crf_backend", "eval_list")  # fmt: skip
-    known = {field.name for field in fields(run_type)}
-    return {name: getattr(arguments, name) for name in plain if name in known}
+    return Run(**values)
 
 
 def _recipe(arguments) -> dict:
@@ -233,20 +221,26 @@ def _same_type(key, value, published):
     return type(known)(value)
 
 
-def _paths(arguments) -> dict:
-    """Where everything lies: as given, else VOC's places, else the embedded set."""
-    given = [arguments.image_root, arguments.annotation_root, arguments.data_list]
-    if not any(given) and not (VOC / "train_aug.txt").is_file():
+def _data_set(arguments) -> dict:
+    """The entries of a `Run` that depend on the data: as given, else VOC's places, else the embedded set."""
+    given = any((arguments.image_root, arguments.annotation_root, arguments.data_list))
+    if not given and not (VOC / "train_aug.txt").is_file():
         return _embedded(arguments)
-    eval_root = arguments.eval_root or VOC / "SegmentationClassAug"
+    eval_root = arguments.eval_root
+    if eval_root is None and not given and (VOC / "SegmentationClassAug").is_dir():
+        eval_root = VOC / "SegmentationClassAug"
     return {
         "image_root": arguments.image_root or VOC / "JPEGImages",
         "annotation_root": arguments.annotation_root or VOC / "Annotations",
         "data_list": arguments.data_list or VOC / "train_aug.txt",
         "superpixel_root": arguments.superpixel_root or Path("data/superpixels/voc_superpixels"),
         "saliency_root": arguments.saliency_root or Path("data/saliency/saliency_aug"),
-        "eval_root": eval_root if arguments.eval_root or eval_root.is_dir() else None,
-        "classes": arguments.classes,
+        "eval_root": eval_root,
+        "classes": read_classes(arguments.classes),
+        "backbone": "vgg16",
+        "recipe": {},
+        "infer_size": 513,
+        "use_saliency": False,
     }
 
 
@@ -262,7 +256,7 @@ def _embedded(arguments) -> dict:
         "superpixel_root": arguments.superpixel_root or EMBEDDED / "superpixels",
         "saliency_root": arguments.saliency_root or paths.saliency_root,
         "eval_root": arguments.eval_root or paths.truth_root,
-        "classes": arguments.classes or paths.classes_file,
+        "classes": read_classes(arguments.classes or paths.classes_file),
         "backbone": "small",
         "recipe": EMBEDDED_RECIPE,
         "infer_size": EMBEDDED_INFER_SIZE,

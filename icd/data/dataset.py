@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from icd.data.images import image_path, read_image, read_image_size
+from icd.data.images import image_path, read_image
 from icd.data.tags import annotation_path, read_tags
 from icd.errors import InputError
 from icd.files import read_superpixels, superpixels_path
@@ -71,32 +71,9 @@ class TagDataset:
         """Read the tags of one image: class numbers 1..C, ascending."""
         return read_tags(annotation_path(self.annotation_root, self.ids[index]), self.classes)
 
-    def check(self) -> None:
-        """Look at every id once, fast, before a long run: all files are there, annotations can be read,
-        images have a good header and an end. (`icd.data.check` reads everything to the last pixel.)
-
-        Raises
-        ------
-        InputError
-            The first thing that is wrong.
-        """
-        for index, image_id in enumerate(self.ids):
-            self.tags(index)
-            read_image_size(image_path(self.image_root, image_id))
-            if self.superpixel_root is not None:
-                require_file(
-                    superpixels_path(self.superpixel_root, image_id), "superpixels (3-channel 8-bit PNG)"
-                )
-
 
 def require_folder(folder) -> None:
     """Raise `InputError` unless `folder` is None or a folder."""
     if folder is not None and not Path(folder).is_dir():
         found = "a file" if Path(folder).exists() else "nothing there"
         raise InputError(folder, "a folder", found, "Give the path of an existing folder.")
-
-
-def require_file(path, expected: str) -> None:
-    """Raise `InputError` unless `path` is a file."""
-    if not Path(path).is_file():
-        raise InputError(path, expected, "nothing there")

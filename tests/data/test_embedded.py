@@ -146,7 +146,8 @@ def test_two_at_once_end_with_one(few, tmp_path, monkeypatch):
 
     monkeypatch.setattr(embedded, "_write_set", be_overtaken)
     paths = prepare_embedded(tmp_path / "set")
-    TagDataset(paths.image_root, paths.annotation_root, read_list(paths.data_list), scenes.CLASSES).check()
+    dataset = TagDataset(paths.image_root, paths.annotation_root, read_list(paths.data_list), scenes.CLASSES)
+    assert all(dataset.load(index) for index in range(len(dataset)))
     assert [path.name for path in tmp_path.iterdir()] == ["set"]
 
 
