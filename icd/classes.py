@@ -1,4 +1,4 @@
-"""Class names and colours: VOC's twenty by default, or the lines of a user's `classes.txt`.
+"""Class names and colours: VOC's twenty; `icd.files.read_classes` reads a user's own.
 
 Class numbers everywhere in the package: 0 background, 1..C foreground, 255 ignore.
 """
@@ -7,43 +7,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from icd.errors import InputError
-
 IGNORE = 255
 
 VOC_CLASSES = (
     "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable", "dog", "horse",
     "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor",
 )  # fmt: skip
-
-
-def read_classes(path) -> tuple:
-    """Read foreground class names, one a line, in the order of their numbers 1..C.
-
-    Parameters
-    ----------
-    path : str or os.PathLike or None
-        None gives VOC's twenty names.
-
-    Returns
-    -------
-    tuple of str
-
-    Raises
-    ------
-    InputError
-        The file is missing, empty, repeats a name, or holds more than 254 names (255 is the ignore value).
-    """
-    if path is None:
-        return VOC_CLASSES
-    from icd.files import read_list
-
-    names = tuple(read_list(path))
-    if len(names) >= IGNORE:
-        raise InputError(
-            path, f"at most {IGNORE - 1} class names", f"{len(names)}", "255 marks ignored pixels."
-        )
-    return names
 
 
 def voc_palette() -> np.ndarray:

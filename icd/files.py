@@ -26,7 +26,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from icd.classes import voc_palette
+from icd.classes import IGNORE, VOC_CLASSES, voc_palette
 from icd.errors import InputError
 
 _PALETTE = voc_palette().tobytes()
@@ -134,6 +134,33 @@ def read_list(path) -> list:
             )
         seen[line] = number
     return lines
+
+
+def read_classes(path) -> tuple:
+    """Read foreground class names, one a line, in the order of their numbers 1..C.
+
+    Parameters
+    ----------
+    path : str or os.PathLike or None
+        None gives VOC's twenty names.
+
+    Returns
+    -------
+    tuple of str
+
+    Raises
+    ------
+    InputError
+        The file is missing, empty, repeats a name, or holds more than 254 names (255 is the ignore value).
+    """
+    if path is None:
+        return VOC_CLASSES
+    names = tuple(read_list(path))
+    if len(names) >= IGNORE:
+        raise InputError(
+            path, f"at most {IGNORE - 1} class names", f"{len(names)}", "255 marks ignored pixels."
+        )
+    return names
 
 
 def score_maps_path(folder, image_id) -> Path:

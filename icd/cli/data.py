@@ -6,11 +6,10 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from icd.classes import read_classes
 from icd.data.check import RunFolders, check_run
 from icd.data.embedded import prepare_embedded
 from icd.data.voc import derive_lists, link_folders
-from icd.files import read_list, write_atomic
+from icd.files import read_classes, read_list, write_atomic
 from icd.provenance import available_cores
 
 

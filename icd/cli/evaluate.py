@@ -18,13 +18,12 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from icd.classes import read_classes
 from icd.errors import InputError
 from icd.evaluate import score_masks, show, threshold_curve
 from icd.evaluate.curve import FIXED, THRESHOLDS
 from icd.evaluate.policies import CONVENTIONS, POLICIES
 from icd.evaluate.published import published_names, read_published
-from icd.files import write_json
+from icd.files import read_classes, write_json
 from icd.layouts import LAYOUTS, read_ids
 from icd.provenance import describe_file, plain, read_run, versions
 

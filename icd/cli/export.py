@@ -10,11 +10,11 @@ from __future__ import annotations
 from functools import partial as bind
 from pathlib import Path
 
-from icd.classes import read_classes
 from icd.data.images import image_path, read_image_size
 from icd.data.tags import annotation_path, read_tags
 from icd.evaluate.archive import COMPETITIONS, write_voc_archive
 from icd.evaluate.score import map_on_cores
+from icd.files import read_classes
 from icd.layouts import LAYOUTS, find_score_maps, read_ids, read_layout, write_layout
 
 _CHUNK = 8

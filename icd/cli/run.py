@@ -12,8 +12,8 @@ from pathlib import Path
 
 import yaml
 
-from icd.classes import read_classes
 from icd.errors import InputError
+from icd.files import read_classes
 
 VOC = Path("data/VOC2012")
 EMBEDDED = Path("data/embedded")

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from icd.classes import read_classes
 from icd.errors import InputError
-from icd.files import read_list
+from icd.files import read_classes, read_list
 
 NEEDED = {"crf": "image_root", "sal": "saliency_root"}
 

@@ -6,10 +6,32 @@ A step of training is: `outputs = method(images)` on every device, `method.updat
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from icd.compat import mx
 
 HybridBlock = mx.gluon.HybridBlock
 nn = mx.gluon.nn
+
+
+@dataclass(frozen=True)
+class ClassifierRecipe:
+    """Hyper-parameters of the classification network as published with ICD (CVPR 2020, and the code of its authors).
+
+    `backbone_multiplier` is ours: it slows the backbone down against the rest, and is 1 in the paper.
+    """
+
+    image_size: int = 321
+    batch_size: int = 32
+    num_epoch: int = 20
+    learning_rate: float = 1e-3
+    poly_power: float = 0.9
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    new_layer_multiplier: float = 10.0
+    backbone_multiplier: float = 1.0
+    dropout: float = 0.5
+    scales: tuple = (0.5, 0.75, 1.0, 1.25, 1.5)
 
 
 class Method(mx.gluon.Block):

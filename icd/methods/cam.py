@@ -7,26 +7,7 @@ Published numbers: none for this recipe (the ICD paper's baseline is not stated 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-from icd.methods.base import HybridBlock, Method, TagClassifier, TagLoss, set_multipliers
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """Hyper-parameters; see `icd.methods.icd.Recipe` for their source."""
-
-    image_size: int = 321
-    batch_size: int = 32
-    num_epoch: int = 20
-    learning_rate: float = 1e-3
-    poly_power: float = 0.9
-    momentum: float = 0.9
-    weight_decay: float = 5e-4
-    new_layer_multiplier: float = 10.0
-    backbone_multiplier: float = 1.0
-    dropout: float = 0.5
-    scales: tuple = (0.5, 0.75, 1.0, 1.25, 1.5)
+from icd.methods.base import ClassifierRecipe, HybridBlock, Method, TagClassifier, TagLoss, set_multipliers
 
 
 class Network(HybridBlock):
@@ -45,7 +26,7 @@ class Network(HybridBlock):
 class CAM(Method):
     """A multi-label classifier whose last map is the CAM."""
 
-    Recipe = Recipe
+    Recipe = ClassifierRecipe
     score_maps = ("cam",)
 
     def __init__(self, backbone, num_classes, recipe):

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 
 from icd.compat import mx
 from icd.methods.base import (
+    ClassifierRecipe,
     HybridBlock,
     Method,
     TagClassifier,
@@ -31,20 +32,9 @@ from icd.methods.base import (
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """Hyper-parameters as published (CVPR 2020, and the code of its authors)."""
+class Recipe(ClassifierRecipe):
+    """What ICD adds to the classifier's recipe, as published (CVPR 2020, and the code of its authors)."""
 
-    image_size: int = 321
-    batch_size: int = 32
-    num_epoch: int = 20
-    learning_rate: float = 1e-3
-    poly_power: float = 0.9
-    momentum: float = 0.9
-    weight_decay: float = 5e-4
-    new_layer_multiplier: float = 10.0
-    backbone_multiplier: float = 1.0
-    dropout: float = 0.5
-    scales: tuple = (0.5, 0.75, 1.0, 1.25, 1.5)
     bottom_up_scale: float = 10.0
     sign_momentum: float = 0.9
     confidence: float = 0.2

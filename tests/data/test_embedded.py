@@ -7,7 +7,6 @@ import hashlib
 import numpy as np
 import pytest
 
-from icd.classes import read_classes
 from icd.data import embedded, scenes
 from icd.data.check import RunFolders, check_run
 from icd.data.dataset import TagDataset
@@ -16,7 +15,7 @@ from icd.data.scenes import draw_scene
 from icd.data.tags import annotation_path, read_tags
 from icd.data.voc import derive_lists
 from icd.errors import InputError
-from icd.files import mask_path, read_list, read_mask, read_saliency
+from icd.files import mask_path, read_classes, read_list, read_mask, read_saliency
 
 
 @pytest.fixture(scope="module")
