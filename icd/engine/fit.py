@@ -85,7 +85,8 @@ def fit(method, batches, contexts: list, options: FitOptions, after_epoch=None) 
     facts = {"seed": options.seed, "devices": len(contexts), **(options.facts or {})}
     trainer = make_trainer(method, len(contexts))
     first, start = _position(method, batches, trainer, options, facts)
-    log = TrainingLog(options.folder, options.log_frequency, recipe.num_epoch * len(batches))
+    total, done = recipe.num_epoch * len(batches), first * len(batches) + start
+    log = TrainingLog(options.folder, options.log_frequency, total, done)
 
     def save(position):
         log.flush()  # which checks the losses: no checkpoint is written after a bad one

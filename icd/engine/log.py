@@ -14,6 +14,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from icd.compat import mx
+from icd.files import write_atomic
 
 
 class NonFiniteLoss(ArithmeticError):
@@ -31,23 +32,24 @@ class TrainingLog:
         Steps from line to line.
     total_steps : int
         Of the whole run, for the time left.
+    done_steps : int
+        Steps before this start; lines beyond them, of steps that are taken again, are dropped.
     """
 
-    def __init__(self, folder, frequency: int, total_steps: int):
+    def __init__(self, folder, frequency: int, total_steps: int, done_steps: int = 0):
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
+        _drop_later_lines(folder / "losses.jsonl", done_steps)
         self._file = open(folder / "losses.jsonl", "a", encoding="utf-8")  # noqa: SIM115  (closed by close)
         self._board = _tensorboard(folder / "tensorboard")
         self._frequency, self._pending = frequency, []
-        self._bar = tqdm(total=total_steps, unit="step", desc="train", dynamic_ncols=True)
+        self._bar = tqdm(total=total_steps, initial=done_steps, unit="step", desc="train", dynamic_ncols=True)
         self._since = time.monotonic()
 
     def step(
         self, epoch: int, done: int, per_epoch: int, learning_rate: float, losses: dict, ids: list
     ) -> None:
         """Add the losses of the step that ended batch `done` (from 1) of an epoch."""
-        if self._bar.n == 0:  # a resumed run starts its bar where it left off
-            self._bar.initial = self._bar.n = epoch * per_epoch + done - 1
         self._pending.append((epoch, epoch * per_epoch + done, learning_rate, losses, ids))
         self._bar.update()
         if len(self._pending) >= self._frequency:
@@ -99,6 +101,19 @@ class TrainingLog:
         self._bar.close()
         self._file.close()
         self._board.close()
+
+
+def _drop_later_lines(path, done_steps: int) -> None:
+    if not path.is_file():
+        return
+    kept = []
+    for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
+        try:
+            if json.loads(line)["step"] <= done_steps:
+                kept.append(line)
+        except ValueError:  # the line that was being written when the run was killed
+            break
+    write_atomic(path, "".join(kept).encode())
 
 
 def _tensorboard(folder):

@@ -78,6 +78,8 @@ def test_killed_and_resumed_run_has_the_same_weights(finished):
     result = execute(command("data", snapshot, "--resume"), folder)
     assert result.returncode == 0, result.stderr
     assert_same_weights(expected, weights_of(snapshot))
+    steps = [json.loads(line)["step"] for line in (snapshot / "losses.jsonl").read_text().splitlines()]
+    assert steps == sorted(set(steps)) and steps[-1] == 12
 
 
 @pytest.mark.slow
