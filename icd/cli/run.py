@@ -13,7 +13,6 @@ from pathlib import Path
 import yaml
 
 from icd.errors import InputError
-from icd.files import read_classes
 
 VOC = Path("data/VOC2012")
 EMBEDDED = Path("data/embedded")
@@ -223,6 +222,8 @@ def _same_type(key, value, published):
 
 def _data_set(arguments) -> dict:
     """The entries of a `Run` that depend on the data: as given, else VOC's places, else the embedded set."""
+    from icd.files import read_classes  # here, so that a broken OpenCV is reported in one line
+
     given = any((arguments.image_root, arguments.annotation_root, arguments.data_list))
     if not given and not (VOC / "train_aug.txt").is_file():
         return _embedded(arguments)
@@ -246,6 +247,7 @@ def _data_set(arguments) -> dict:
 
 def _embedded(arguments) -> dict:
     from icd.data.embedded import prepare_embedded
+    from icd.files import read_classes
 
     print(f"No data set given: using the embedded one in {EMBEDDED}")
     paths = prepare_embedded(EMBEDDED)
