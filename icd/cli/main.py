@@ -80,7 +80,7 @@ def guarded(run, arguments) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("stopped; --resume goes on from here", file=sys.stderr)
+        print("stopped; the same call goes on from here (training: with --resume)", file=sys.stderr)
         return 130
 
 
