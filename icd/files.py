@@ -4,7 +4,8 @@ In: paths. Out: arrays that have been checked. One small file per image and stag
 sharded, looked at, or replaced by somebody else's files.
 
 ==================  =====================================================================================
-score maps .npz     `classes` int16 (L), `maps` float (L, h, w), `size` int32 (H, W), `frame` int32 (4): see ScoreMaps
+score maps .npz     `classes` int16 (L), `maps` (L, h, w), `size` int32 (H, W), `frame` int32 (4), and for several grids
+                    `maps_1`, `maps_2`, ..., `fusion`, `alignment`: see ScoreMaps
 masks .png          8-bit palette PNG in VOC's colours, values are class numbers, 255 = ignore
 superpixels .png    3-channel PNG, id = B + 256 G + 65536 R
 run.json            how a result came about
@@ -30,6 +31,7 @@ from icd.classes import IGNORE, VOC_CLASSES, voc_palette
 from icd.errors import InputError
 
 _PALETTE = voc_palette().tobytes()
+FUSIONS, ALIGNMENTS = ("sum", "max"), ("centres", "corners")
 
 
 @dataclass(frozen=True)
@@ -40,20 +42,35 @@ class ScoreMaps:
     ----------
     classes : numpy.ndarray, shape (L,), int16
         Foreground class numbers 1..C, ascending.
-    maps : numpy.ndarray, shape (L, h, w), float32 or float16
-        Scores on the network's grid; larger means more likely.
+    maps : numpy.ndarray, shape (L, h, w), float32, float16 or uint8
+        Scores on the network's grid; larger means more likely. uint8 means shares of 1 in steps of 1/255.
     size : tuple of int
         Height and width of the image.
     frame : tuple of int
         How the grid lies on the image, `(frame_height, frame_width, content_height, content_width)`: the grid spans a
         frame of the first two; the image, scaled to the last two, lies in the frame's upper left corner. An image that
         was padded to 513 and not scaled has `(513, 513, H, W)`; maps of the whole image have `(H, W, H, W)`.
+    further : tuple of numpy.ndarray
+        The maps of the same classes at further scales: (L, h', w') over the same frame.
+    fusion : {"sum", "max"}
+        How the scales become one, on the image.
+    alignment : {"centres", "corners"}
+        Which points of the grid and of the frame lie on each other: the centres of the first and last cells and pixels as
+        parts of areas ("centres", OpenCV's way), or the outermost cells on the outermost pixels ("corners").
     """
 
     classes: np.ndarray
     maps: np.ndarray
     size: tuple
     frame: tuple
+    further: tuple = ()
+    fusion: str = "sum"
+    alignment: str = "centres"
+
+    @property
+    def grids(self) -> tuple:
+        """The maps at all scales."""
+        return (self.maps, *self.further)
 
 
 def write_atomic(path, content: bytes) -> None:
@@ -171,14 +188,21 @@ def score_maps_path(folder, image_id) -> Path:
 def write_score_maps(path, scores: ScoreMaps) -> None:
     """Write score maps as compressed `.npz` without pickles, atomically."""
     buffer = io.BytesIO()
+    grids = {_grid_name(index): grid for index, grid in enumerate(scores.grids)}
     np.savez_compressed(
         buffer,
         classes=np.asarray(scores.classes, np.int16),
-        maps=scores.maps,
         size=np.asarray(scores.size, np.int32),
         frame=np.asarray(scores.frame, np.int32),
+        fusion=scores.fusion,
+        alignment=scores.alignment,
+        **grids,
     )
     write_atomic(path, buffer.getvalue())
+
+
+def _grid_name(index: int) -> str:
+    return f"maps_{index}" if index else "maps"
 
 
 def read_score_maps(path) -> ScoreMaps:
@@ -192,7 +216,8 @@ def read_score_maps(path) -> ScoreMaps:
     wanted = "score maps with the arrays classes, maps, size, frame"
     try:
         with np.load(path, allow_pickle=False) as file:
-            content = {name: file[name] for name in ("classes", "maps", "size", "frame")}
+            content = {name: file[name] for name in file.files}
+        scores = _score_maps_from(content)
     except FileNotFoundError:
         raise InputError(
             path, wanted, "nothing there", "Run the localization stage for this image."
@@ -201,15 +226,31 @@ def read_score_maps(path) -> ScoreMaps:
         raise InputError(
             path, wanted, f"a damaged or other file ({error})", "Delete it and localize again."
         ) from None
-    classes, maps, size, frame = content["classes"], content["maps"], content["size"], content["frame"]
-    fits = maps.ndim == 3 and classes.shape == maps.shape[:1] and size.shape == (2,) and frame.shape == (4,)
-    if not fits or maps.dtype.kind != "f":
-        raise InputError(
-            path, wanted, f"classes {classes.shape}, maps {maps.dtype} {maps.shape}, size {size.shape}"
-        )
+    classes = scores.classes
+    if any(grid.ndim != 3 or classes.shape != grid.shape[:1] for grid in scores.grids):
+        found = ", ".join(str(grid.shape) for grid in scores.grids)
+        raise InputError(path, "a map (h, w) for every class", f"classes {classes.shape}, maps {found}")
+    if any(grid.dtype.kind != "f" and grid.dtype != np.uint8 for grid in scores.grids):
+        raise InputError(path, "maps of float32, float16 or uint8", f"{scores.maps.dtype}")
     if (np.diff(classes) <= 0).any() or (classes < 1).any():
         raise InputError(path, "class numbers from 1, ascending", f"{classes.tolist()}")
-    return ScoreMaps(classes, maps, tuple(int(n) for n in size), tuple(int(n) for n in frame))
+    return scores
+
+
+def _score_maps_from(content: dict) -> ScoreMaps:
+    height, width = (int(n) for n in content["size"])
+    frame = tuple(int(n) for n in content["frame"])
+    if len(frame) != 4:
+        raise ValueError(f"{len(frame)} numbers in frame")
+    further = []
+    while _grid_name(len(further) + 1) in content:
+        further.append(content[_grid_name(len(further) + 1)])
+    fusion, alignment = str(content.get("fusion", "sum")), str(content.get("alignment", "centres"))
+    if fusion not in FUSIONS or alignment not in ALIGNMENTS:
+        raise ValueError(f"fusion {fusion!r}, alignment {alignment!r}")
+    return ScoreMaps(
+        content["classes"], content["maps"], (height, width), frame, tuple(further), fusion, alignment
+    )
 
 
 def mask_path(folder, image_id) -> Path:

@@ -9,7 +9,10 @@ from icd.files import ScoreMaps
 
 
 def maps_on_image(scores: ScoreMaps) -> np.ndarray:
-    """Resize score maps to their image: bilinear with half-pixel centres, as OpenCV does (spec icd 4.2, step 1).
+    """Resize score maps to their image bilinearly and fuse their scales.
+
+    With the alignment "centres" as OpenCV does (spec icd 4.2, step 1; PyTorch's align_corners = False, spec eps 5), with
+    "corners" as PyTorch's align_corners = True (spec drs 5.1).
 
     Parameters
     ----------
@@ -18,11 +21,28 @@ def maps_on_image(scores: ScoreMaps) -> np.ndarray:
     Returns
     -------
     numpy.ndarray, shape (L, H, W), float32
-        Maps that already have the image's size come back unchanged.
+        Maps of one scale that already have the image's size come back unchanged.
     """
+    fused = None
+    for grid in scores.grids:
+        maps = _on_image(as_float(grid), scores)
+        fused = maps if fused is None else _FUSE[scores.fusion](fused, maps)
+    return fused
+
+
+def as_float(maps: np.ndarray) -> np.ndarray:
+    """Score maps of any stored type as float32."""
+    return maps / np.float32(255) if maps.dtype == np.uint8 else maps.astype(np.float32)
+
+
+_FUSE = {"sum": np.add, "max": np.maximum}
+
+
+def _on_image(maps: np.ndarray, scores: ScoreMaps) -> np.ndarray:
+    resize = _RESIZE[scores.alignment]
     frame, content = scores.frame[:2], scores.frame[2:]
-    planes = [_resize(plane, frame)[: content[0], : content[1]] for plane in scores.maps.astype(np.float32)]
-    return np.array([_resize(plane, scores.size) for plane in planes], np.float32).reshape(-1, *scores.size)
+    planes = [resize(plane, frame)[: content[0], : content[1]] for plane in maps]
+    return np.array([resize(plane, scores.size) for plane in planes], np.float32).reshape(-1, *scores.size)
 
 
 def positive_share(maps: np.ndarray) -> np.ndarray:
@@ -40,7 +60,42 @@ def positive_share(maps: np.ndarray) -> np.ndarray:
     return np.maximum(maps, 0) / np.maximum(maps.max((1, 2), keepdims=True), np.float32(1e-5))
 
 
+def share_of_maximum(maps: np.ndarray) -> np.ndarray:
+    """The positive part of every map over (its maximum + 1e-5), as PSA's family does (spec eps 5, drs 2.3).
+
+    Parameters
+    ----------
+    maps : numpy.ndarray, shape (L, H, W), float32
+
+    Returns
+    -------
+    numpy.ndarray, shape (L, H, W), float32, 0 to less than 1
+    """
+    maps = np.maximum(maps, 0)
+    return maps / (maps.max((1, 2), keepdims=True) + np.float32(1e-5))
+
+
 def _resize(plane: np.ndarray, size) -> np.ndarray:
     if plane.shape == tuple(size):
         return plane
     return cv2.resize(plane, (size[1], size[0]), interpolation=cv2.INTER_LINEAR)
+
+
+def _resize_corners(plane: np.ndarray, size) -> np.ndarray:
+    rows, columns = (_corner_weights(old, new) for old, new in zip(plane.shape, size))
+    return rows @ plane @ columns.T
+
+
+def _corner_weights(old: int, new: int) -> np.ndarray:
+    """The matrix (new, old) of linear interpolation with the outermost points on each other."""
+    position = np.arange(new, dtype=np.float32) * np.float32((old - 1) / max(new - 1, 1))
+    low = np.minimum(position.astype(int), old - 1)
+    high = np.minimum(low + 1, old - 1)
+    share = position - low
+    weights = np.zeros((new, old), np.float32)
+    weights[np.arange(new), low] = 1 - share
+    weights[np.arange(new), high] += share
+    return weights
+
+
+_RESIZE = {"centres": _resize, "corners": _resize_corners}

@@ -9,12 +9,13 @@ image; a stage skips what is done, so that a run can be stopped and resumed anyw
     <snapshot>/results/scores_<map>/       score maps; scores_demo/ pictures of them
     <snapshot>/results/seeds/<variant>/    the method's seeds; seeds_cam/ those of its CAM
     <snapshot>/scores.json, run.json, report.html
+    <snapshot>/teacher/                    the same of the method whose score maps this one learns from, if any
 """
 
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from tqdm import tqdm
@@ -30,13 +31,15 @@ from icd.engine.localize import localize, localized_ids
 from icd.engine.merge import merged_superpixels
 from icd.engine.parameters import load_checkpoint_weights, save_weights
 from icd.engine.pictures import PictureStrip
+from icd.engine.schedules import training_length
 from icd.errors import InputError
 from icd.evaluate import score_masks
 from icd.files import read_list, write_json
 from icd.methods import METHODS
+from icd.methods.base import BaseRecipe
 from icd.pictures import write_class_pictures
 from icd.provenance import file_sha256, write_run
-from icd.refine.seed_stage import SeedJob, make_seeds
+from icd.refine.seed_stage import POLICIES, SeedJob, make_seeds
 from icd.refine.superpixel_stage import missing_ids, raw_superpixels
 
 
@@ -47,6 +50,7 @@ class Run:
     method: str
     backbone: str
     classes: tuple
+    recipe: BaseRecipe
     image_root: Path
     annotation_root: Path
     data_list: Path
@@ -54,6 +58,7 @@ class Run:
     model: str
     contexts: list
     device: str
+    teacher: Run = None
     pretrained: Path = None
     superpixel_root: Path = None
     saliency_root: Path = None
@@ -61,9 +66,10 @@ class Run:
     eval_root: Path = None
     eval_list: Path = None
     eval_classes: tuple = None
-    recipe: dict = field(default_factory=dict)
+    infer_list: Path = None
     infer_size: int = 513
     infer_batch: int = 4
+    map_type: str = None
     workers: int = 0
     seed: int = 0
     num_save: int = 5
@@ -83,10 +89,46 @@ class Run:
         return ids[: self.num_sample] if self.num_sample else ids
 
     @property
+    def infer_ids(self) -> list:
+        """The images to localize and to make seeds of."""
+        return read_list(self.infer_list) if self.infer_list else self.ids
+
+    @property
     def shard_ids(self) -> list:
-        """The images that this process localizes and makes seeds of."""
+        """Those of them that are this process's share."""
         index, count = self.shard
-        return self.ids[index - 1 :: count]
+        return self.infer_ids[index - 1 :: count]
+
+    @property
+    def presentation(self):
+        """How images are shown for localization."""
+        return METHODS[self.method].presentation(self.recipe, self.infer_size)
+
+    @property
+    def planes(self) -> dict:
+        """The folders of the planes that training needs."""
+        roots = {
+            "superpixel": self.superpixel_root,
+            "saliency": self.saliency_root,
+            "target": self.teacher and self.teacher.map_folder(self.teacher.own_map),
+        }
+        return {name: roots[name] for name in METHODS[self.method].needs}
+
+    @property
+    def extra_supervision(self) -> tuple:
+        """What the run uses beyond tags."""
+        trained = "saliency" in self.planes or (self.teacher and self.teacher.extra_supervision)
+        return ("saliency",) if self.use_saliency or trained else ()
+
+    @property
+    def length(self):
+        """Epochs and steps of the training."""
+        return training_length(self.recipe, max(1, len(self.ids) // self.recipe.batch_size))
+
+    @property
+    def weights(self) -> Path:
+        """Where the weights of the last epoch go."""
+        return self.snapshot / f"{self.model}-{self.length.epochs - 1:04d}.params"
 
     @property
     def variants(self) -> tuple:
@@ -94,14 +136,13 @@ class Run:
         return ("nocrf", *(("crf",) if self.crf else ()), *(("sal",) if self.use_saliency else ()))
 
     @property
-    def full_recipe(self):
-        """The method's recipe with this run's changes."""
-        return METHODS[self.method].Recipe(**self.recipe)
+    def own_map(self) -> str:
+        """The kind of score maps that is the method's own result."""
+        return list(METHODS[self.method].score_maps)[-1]
 
     def seed_folder(self, kind: str) -> Path:
         """Where the seeds of a kind of score maps go."""
-        own = kind == METHODS[self.method].score_maps[-1]
-        return self.snapshot / "results" / ("seeds" if own else f"seeds_{kind}")
+        return self.snapshot / "results" / ("seeds" if kind == self.own_map else f"seeds_{kind}")
 
     def map_folder(self, kind: str) -> Path:
         """Where the score maps of a kind go."""
@@ -110,7 +151,7 @@ class Run:
 
 def make_superpixels(run: Run) -> None:
     """Compute the superpixels that training needs and that are not there: raw, then merged where weights allow it."""
-    if not METHODS[run.method].needs_superpixels or not missing_ids(run.ids, run.superpixel_root):
+    if "superpixel" not in run.planes or not missing_ids(run.ids, run.superpixel_root):
         return
     if run.pretrained is None:
         raw_superpixels(run.ids, run.image_root, run.superpixel_root)
@@ -133,8 +174,8 @@ def check_inputs(run: Run) -> None:
     folders = RunFolders(
         run.image_root,
         run.annotation_root,
-        run.superpixel_root if METHODS[run.method].needs_superpixels else None,
-        run.saliency_root if run.use_saliency else None,
+        run.planes.get("superpixel"),
+        run.saliency_root if run.extra_supervision else None,
         run.eval_root if run.eval_list is None else None,
         run.classes,
     )
@@ -152,17 +193,15 @@ def train(run: Run) -> None:
     if checkpoint.checkpoints(folder) and not (run.resume or run.begin_epoch):
         remedy = "Give --resume to go on with it, or another --snapshot."
         raise InputError(folder, "no earlier training", "one", remedy)
-    needs_superpixels = METHODS[run.method].needs_superpixels
-    recipe = run.full_recipe
-    dataset = _dataset(run, run.ids, needs_superpixels)
-    batches = TrainBatches(
-        dataset, recipe.batch_size, recipe.image_size, recipe.scales, run.seed, run.workers
-    )
+    recipe = run.recipe
+    dataset = TagDataset(run.image_root, run.annotation_root, run.ids, run.classes, run.planes)
+    augmentation = METHODS[run.method].augmentation(recipe)
+    batches = TrainBatches(dataset, recipe.batch_size, augmentation, run.seed, run.workers)
     method = _build(run, pretrained=run.pretrained)
     options = FitOptions(
         run.snapshot, run.seed, run.num_save, run.log_frequency, run.resume, run.begin_epoch, _facts(run)
     )
-    strip = PictureStrip(run.snapshot / f"{run.model}_visdemo", run.model, dataset, run.infer_size)
+    strip = PictureStrip(run.snapshot / f"{run.model}_visdemo", run.model, dataset, run.presentation)
     last = fit(
         method,
         batches,
@@ -170,7 +209,7 @@ def train(run: Run) -> None:
         options,
         after_epoch=lambda epoch: strip.write(method, run.contexts[0], epoch),
     )
-    save_weights(method, run.snapshot / f"{run.model}-{recipe.num_epoch - 1:04d}.params")
+    save_weights(method, run.weights)
     write_run_facts(run)
     print(f"Trained; last checkpoint {last}")
 
@@ -181,34 +220,30 @@ def localize_images(run: Run) -> None:
     done = localized_ids(folders, run.shard_ids)
     if len(done) == len(run.shard_ids):
         return
+    if not run.weights.is_file():
+        raise InputError(
+            run.weights, "the weights of the last epoch", "nothing there", "Train first, or --resume."
+        )
     method = _build(run)
-    load_checkpoint_weights(method, final_weights(run))
-    dataset = _dataset(run, run.shard_ids, False)
-    batches = InferenceBatches(dataset, run.infer_batch, run.infer_size, done, run.workers)
-    localize(method, batches, run.contexts, folders)
+    load_checkpoint_weights(method, run.weights)
+    dataset = TagDataset(run.image_root, run.annotation_root, run.shard_ids, run.classes)
+    batches = InferenceBatches(dataset, run.infer_batch, run.presentation, done, run.workers)
+    localize(method, batches, run.contexts, folders, run.map_type or method.map_type)
 
 
 def picture_classes(run: Run) -> None:
     """Write the pictures of every class, as the original does."""
     folders = [run.map_folder(kind) for kind in METHODS[run.method].score_maps]
-    write_class_pictures(run.snapshot / "results" / "scores_demo", run.ids, run.image_root, folders)
-
-
-def final_weights(run: Run) -> Path:
-    """The weights of the last epoch; an error, not some other weights, where training has not finished."""
-    path = run.snapshot / f"{run.model}-{run.full_recipe.num_epoch - 1:04d}.params"
-    if not path.is_file():
-        raise InputError(path, "the weights of the last epoch", "nothing there", "Train first, or --resume.")
-    return path
+    write_class_pictures(run.snapshot / "results" / "scores_demo", run.infer_ids, run.image_root, folders)
 
 
 def generate_seeds(run: Run) -> None:
     """Make the seeds of this process's share of the images, for every kind of score maps."""
-    for kind in METHODS[run.method].score_maps:
+    for kind, rule in METHODS[run.method].score_maps.items():
         job = SeedJob(
-            rule=kind,
+            rule=rule,
+            map_root=run.map_folder(kind),
             cam_root=run.map_folder("cam"),
-            icd_root=run.map_folder("icd"),
             image_root=run.image_root,
             saliency_root=run.saliency_root,
             target_root=run.seed_folder(kind),
@@ -228,8 +263,9 @@ def score_seeds(run: Run) -> list:
     list of dict
         `kind`, `variant` and the evaluator's numbers.
     """
-    ids = read_list(run.eval_list) if run.eval_list else run.ids
-    ids = [image_id for image_id in ids if image_id in set(run.ids)]
+    ids = read_list(run.eval_list) if run.eval_list else run.infer_ids
+    there = set(run.infer_ids)
+    ids = [image_id for image_id in ids if image_id in there]
     entries = []
     for kind in METHODS[run.method].score_maps:
         for variant in run.variants:
@@ -257,29 +293,26 @@ def write_run_facts(run: Run) -> None:
     """Write `run.json`."""
     write_run(
         run.snapshot,
-        recipe=run.full_recipe,
+        recipe=run.recipe,
         device=run.device,
         data_list=run.data_list,
         initial_weights=run.pretrained,
-        extra_supervision=("saliency",) if run.use_saliency else (),
-        threshold_policy="none (ICD); fixed 0.2 of the maximum (CAM)",
+        extra_supervision=run.extra_supervision,
+        threshold_policy="; ".join(
+            f"{kind}: {POLICIES[rule]}" for kind, rule in METHODS[run.method].score_maps.items()
+        ),
         seed=run.seed,
         method=run.method,
         backbone=run.backbone,
         classes=list(run.classes),
         infer_size=run.infer_size,
-        superpixels=run.superpixel_root if METHODS[run.method].needs_superpixels else None,
+        superpixels=run.planes.get("superpixel"),
         crf=run.crf_preset if run.crf else None,
         image_root=run.image_root.absolute(),  # these four are where the report finds its pictures and truths
         eval_root=run.eval_root and run.eval_root.absolute(),
         eval_list=run.eval_list and run.eval_list.absolute(),
         eval_classes=run.eval_classes,
     )
-
-
-def _dataset(run: Run, ids, with_superpixels: bool) -> TagDataset:
-    superpixels = run.superpixel_root if with_superpixels else None
-    return TagDataset(run.image_root, run.annotation_root, ids, run.classes, superpixels)
 
 
 def _build(run: Run, pretrained=None):
@@ -297,7 +330,7 @@ def _build(run: Run, pretrained=None):
 def _facts(run: Run) -> dict:
     """What must be the same when training goes on."""
     recipe = {
-        key: list(v) if isinstance(v, tuple) else v for key, v in dataclasses.asdict(run.full_recipe).items()
+        key: list(v) if isinstance(v, tuple) else v for key, v in dataclasses.asdict(run.recipe).items()
     }
     return {
         "method": run.method,

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from icd.backbones.base import Backbone
 from icd.backbones.mobilenet_v2 import MobileNetV2
+from icd.backbones.resnet38 import ResNet38
 from icd.backbones.small import Small
 from icd.backbones.vgg16 import VGG16
 from icd.errors import InputError
 
-BACKBONES = {"vgg16": VGG16, "mobilenet_v2": MobileNetV2, "small": Small}
+BACKBONES = {"vgg16": VGG16, "resnet38": ResNet38, "mobilenet_v2": MobileNetV2, "small": Small}
 
 
 def create_backbone(name: str) -> Backbone:
@@ -16,7 +17,8 @@ def create_backbone(name: str) -> Backbone:
 
     Parameters
     ----------
-    name : {"vgg16", "mobilenet_v2", "small"}
+    name : str
+        A key of `BACKBONES`.
 
     Raises
     ------

@@ -7,6 +7,7 @@ All geometry is corner-aligned: with an input of S = stride * k + 1 pixels, cell
 from __future__ import annotations
 
 from icd.compat import mx
+from icd.data.augment import IMAGENET_MEAN, IMAGENET_STD
 
 HybridBlock = mx.gluon.HybridBlock
 nn = mx.gluon.nn
@@ -69,15 +70,19 @@ class Top(HybridBlock):
         Each ends with its non-linearity.
     widths : list of int
         Output channels of the layers.
+        Without layers, those of the trunk.
     dropout : float
         After every layer, before the next one; the last dropped-out map is the first element of the output.
+    channel_dropout : bool
+        Whole channels are dropped.
     """
 
-    def __init__(self, layers, widths, dropout=0.0, pooling=None):
+    def __init__(self, layers, widths, dropout=0.0, pooling=None, channel_dropout=False):
         super().__init__(prefix="")
         self.widths = list(widths)
         self.pooling = pooling
-        self.dropout = nn.Dropout(dropout, prefix="") if dropout else None
+        axes = (2, 3) if channel_dropout else ()
+        self.dropout = nn.Dropout(dropout, axes=axes, prefix="") if dropout else None
         self.layers = layers
         for layer in layers:
             self.register_child(layer)
@@ -86,12 +91,23 @@ class Top(HybridBlock):
         """Return [output for the classifier, activation of layer 1, activation of layer 2, ...]."""
         hidden = features if self.pooling is None else self.pooling(features)
         activations = []
+        if not self.layers and self.dropout is not None:
+            hidden = self.dropout(hidden)
         for layer in self.layers:
             hidden = layer(hidden)
             activations.append(hidden)
             if self.dropout is not None:
                 hidden = self.dropout(hidden)
         return [hidden, *activations]
+
+
+def imagenet_normalised(F, images):
+    """RGB images (N, 3, H, W), 0..255, as networks pretrained on ImageNet want them: zero mean, unit deviation."""
+    channels = [
+        (F.slice_axis(images, axis=1, begin=c, end=c + 1) - 255 * mean) / (255 * std)
+        for c, (mean, std) in enumerate(zip(IMAGENET_MEAN, IMAGENET_STD))
+    ]
+    return F.concat(*channels, dim=1)
 
 
 def convolution(name, channels, kernel, in_channels, **options):

@@ -7,7 +7,7 @@ data set (scenes drawn by this package, a small network trained from scratch, a 
 from __future__ import annotations
 
 import argparse
-from dataclasses import fields
+from dataclasses import replace
 from pathlib import Path
 
 import yaml
@@ -16,20 +16,12 @@ from icd.errors import InputError
 
 VOC = Path("data/VOC2012")
 EMBEDDED = Path("data/embedded")
-# What the embedded set needs instead of VOC's recipe: it is small, and its network starts from nothing.
-EMBEDDED_RECIPE = {
-    "image_size": 129,
-    "batch_size": 8,
-    "num_epoch": 12,
-    "learning_rate": 0.003,
-    "dropout": 0.0,
-    "scales": (0.75, 1.0, 1.25),
-}
 EMBEDDED_INFER_SIZE = 161
+TEACHER = "teacher."  # before the names of its recipe's entries
 # Flags that are entries of a `Run` under the same name.
 SAME_NAME = (
     "method", "snapshot", "infer_batch", "workers", "seed", "num_save", "log_frequency", "num_sample", "crf_preset",
-    "crf_backend", "eval_list", "resume", "begin_epoch",
+    "crf_backend", "eval_list", "infer_list", "map_type", "resume", "begin_epoch",
 )  # fmt: skip
 
 
@@ -43,6 +35,8 @@ def add_arguments(parser) -> None:
 
 def add_flags(parser) -> None:
     """Declare the original's twenty flags, with its defaults, and ours."""
+    from icd.backbones import BACKBONES
+
     original = parser.add_argument_group("flags of the original program")
     add = original.add_argument
     add("--image-root", type=Path, help=f"folder of <id>.jpg [{VOC}/JPEGImages]")
@@ -58,10 +52,10 @@ def add_flags(parser) -> None:
     add("--model", help="beginning of checkpoint names [<backbone>_<method>]")
     add("--pretrained", type=Path, help="backbone weights, MXNet .params [data/pretrained/vgg16_20M.params]")
     add("--num-cls", type=int, help="foreground classes [the number of names in --classes]")
-    add("--image-size", type=int, help="side of the training crop [321]")
-    add("--batch-size", type=int, help="images a step, over all devices [32]")
-    add("--learning-rate", type=float, help="at the start [0.001]")
-    add("--num-epoch", type=int, help="passes over the list [20]")
+    add("--image-size", type=int, help="side of the training crop [ICD: 321]")
+    add("--batch-size", type=int, help="images a step, over all devices [ICD: 32]")
+    add("--learning-rate", type=float, help="at the start [ICD: 0.001]")
+    add("--num-epoch", type=int, help="passes over the list [ICD: 20]")
     add(
         "--begin-epoch",
         type=int,
@@ -77,14 +71,27 @@ def add_flags(parser) -> None:
     add("--only-gen-seeds", action="store_true", help="make seeds from score maps that are there already")
     ours = parser.add_argument_group("further flags")
     add = ours.add_argument
-    add("--backbone", choices=("vgg16", "mobilenet_v2", "small"), help="[vgg16; small for the embedded set]")
+    add("--backbone", choices=sorted(BACKBONES), help="[the method's own; small for the embedded set]")
+    add("--recipe", help="published run whose hyper-parameters are the defaults [voc]")
     add("--seed", type=int, default=0, help="of everything random [0]")
     add("--resume", action="store_true", help="go on where an earlier run with the same flags stopped")
     add("--workers", type=int, default=2, help="loader processes; 0 loads in the main process [2]")
-    add("--infer-size", type=int, help="side of the inference frame; larger images are scaled down [513]")
-    add("--infer-batch", type=int, default=4, help="images a step of inference [4]")
+    add(
+        "--infer-size",
+        type=int,
+        help="cam and icd: side of the inference frame; larger images are scaled down [513]",
+    )
+    add(
+        "--infer-batch", type=int, default=4, help="images a step of inference, where they can be batched [4]"
+    )
     add("--eval-root", type=Path, help=f"folder of true masks <id>.png [{VOC}/SegmentationClassAug]")
-    add("--eval-list", type=Path, help="ids to score [--data-list]")
+    add("--eval-list", type=Path, help="ids to score [--infer-list]")
+    add("--infer-list", type=Path, help="ids to localize and to make seeds of [--data-list]")
+    add(
+        "--map-type",
+        choices=("float32", "float16"),
+        help="type of the stored score maps; half the disk with float16 [float32]",
+    )
     add(
         "--eval-classes",
         help="comma-separated class names to score besides background; others count as ignored",
@@ -98,7 +105,8 @@ def add_flags(parser) -> None:
     add("--no-crf", action="store_true", help="leave out the seeds with CRF")
     add("--crf-preset", default="icd", help="parameters of the CRF [icd]")
     add("--config", type=Path, help="YAML file of recipe entries that differ from the published ones")
-    add("--set", action="append", default=[], metavar="KEY=VALUE", help="one recipe entry; may be repeated")
+    add("--set", action="append", default=[], metavar="KEY=VALUE", help="one recipe entry; may be repeated; "
+        "teacher.KEY for the recipe of the method's first step")  # fmt: skip
     add("--crf-backend", choices=("native", "pydensecrf"), default="native", help="[native]")
 
 
@@ -107,12 +115,14 @@ def run(arguments) -> int:
     from icd import pipeline
 
     settings = make_run(arguments)
-    if settings.shard == (1, 1) and not arguments.only_gen_seeds:
-        pipeline.make_superpixels(settings)
-        pipeline.check_inputs(settings)
-        pipeline.train(settings)
-    if not arguments.only_gen_seeds:
-        pipeline.localize_images(settings)
+    steps = [step for step in (settings.teacher, settings) if step is not None]
+    for step in steps:
+        if settings.shard == (1, 1) and not arguments.only_gen_seeds:
+            pipeline.make_superpixels(step)
+            pipeline.check_inputs(step)
+            pipeline.train(step)
+        if not arguments.only_gen_seeds:
+            pipeline.localize_images(step)
     pipeline.generate_seeds(settings)
     if settings.shard == (1, 1):
         finish(settings)
@@ -153,10 +163,12 @@ def make_run(arguments):
         Flags that do not fit each other, or files that are not there.
     """
     from icd.engine.devices import choose_devices
+    from icd.methods import METHODS, make_recipe
     from icd.pipeline import Run, needs_pretrained
 
     values = _data_set(arguments)
-    classes, backbone = values["classes"], arguments.backbone or values["backbone"]
+    classes = values["classes"]
+    backbone = arguments.backbone or values["backbone"] or METHODS[arguments.method].backbone
     if arguments.num_cls not in (None, len(classes)):
         expected = f"{len(classes)}, as many as there are class names"
         raise InputError("--num-cls", expected, str(arguments.num_cls), "Give their names with --classes.")
@@ -171,18 +183,32 @@ def make_run(arguments):
         pretrained=_pretrained(arguments, backbone) if needs_pretrained(backbone) else arguments.pretrained,
         use_saliency=arguments.use_sal or values["use_saliency"],
         eval_classes=_evaluated(arguments.eval_classes, classes),
-        recipe={**values["recipe"], **_recipe(arguments)},
         infer_size=arguments.infer_size or values["infer_size"],
         shard=_shard(arguments.shard),
         crf=not arguments.no_crf,
     )
-    return Run(**values)
+    own, teachers = _changes(arguments)
+    published = arguments.recipe or values.pop("recipe")
+    values["recipe"] = make_recipe(arguments.method, own, published)
+    run, teacher = Run(**values), METHODS[arguments.method].teacher
+    if teacher is None:
+        return run
+    return replace(
+        run,
+        teacher=replace(
+            run,
+            method=teacher,
+            recipe=make_recipe(teacher, teachers, published),
+            snapshot=run.snapshot / "teacher",
+            model=f"{backbone}_{teacher}",
+            infer_list=None,
+            map_type=None,
+        ),
+    )
 
 
-def _recipe(arguments) -> dict:
-    """Recipe entries from --config, --set and the original's flags, the later ones winning."""
-    from icd.methods import METHODS
-
+def _changes(arguments) -> tuple:
+    """Recipe entries from --config, --set and the original's flags, the later ones winning; the method's and its teacher's."""
     changes = read_recipe_file(arguments.config) if arguments.config else {}
     for text in arguments.set:
         key, separator, value = text.partition("=")
@@ -192,8 +218,8 @@ def _recipe(arguments) -> dict:
     for name in ("image_size", "batch_size", "num_epoch", "learning_rate"):
         if getattr(arguments, name) is not None:
             changes[name] = getattr(arguments, name)
-    published = METHODS[arguments.method].Recipe()
-    return {key: _same_type(key, value, published) for key, value in changes.items()}
+    teachers = {key[len(TEACHER) :]: value for key, value in changes.items() if key.startswith(TEACHER)}
+    return {key: value for key, value in changes.items() if not key.startswith(TEACHER)}, teachers
 
 
 def read_recipe_file(path) -> dict:
@@ -207,17 +233,6 @@ def read_recipe_file(path) -> dict:
     if not isinstance(content, dict):
         raise InputError(path, "a mapping such as 'learning_rate: 0.001'", type(content).__name__)
     return content
-
-
-def _same_type(key, value, published):
-    known = getattr(published, key, None)
-    if known is None:
-        names = ", ".join(field.name for field in fields(published))
-        raise InputError("recipe", f"one of {names}", repr(key))
-    kinds = {int: int, float: (int, float), tuple: (list, tuple)}[type(known)]
-    if isinstance(value, bool) or not isinstance(value, kinds):
-        raise InputError(f"recipe entry {key}", f"a value like {known!r}", repr(value))
-    return type(known)(value)
 
 
 def _data_set(arguments) -> dict:
@@ -238,8 +253,8 @@ def _data_set(arguments) -> dict:
         "saliency_root": arguments.saliency_root or Path("data/saliency/saliency_aug"),
         "eval_root": eval_root,
         "classes": read_classes(arguments.classes),
-        "backbone": "vgg16",
-        "recipe": {},
+        "backbone": None,
+        "recipe": None,
         "infer_size": 513,
         "use_saliency": False,
     }
@@ -260,7 +275,7 @@ def _embedded(arguments) -> dict:
         "eval_root": arguments.eval_root or paths.truth_root,
         "classes": read_classes(arguments.classes or paths.classes_file),
         "backbone": "small",
-        "recipe": EMBEDDED_RECIPE,
+        "recipe": "embedded",
         "infer_size": EMBEDDED_INFER_SIZE,
         "use_saliency": True,
     }

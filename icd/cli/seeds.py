@@ -1,6 +1,6 @@
 """Make seeds from folders of score maps: ours (.npz), or those of the originals (.npy), which are told apart by content.
 
-The rule `icd` reads two kinds of maps (top-down logits and CAM), the rule `cam` one.
+The rule `icd` reads two kinds of maps (top-down logits and CAM), every other rule one.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ NEEDED = {"crf": "image_root", "sal": "saliency_root"}
 def add_arguments(parser) -> None:
     """Declare the flags."""
     from icd.refine.crf import CRF_PRESETS
-    from icd.refine.seed_stage import VARIANTS
+    from icd.refine.seed_stage import POLICIES, VARIANTS
     from icd.refine.seeds import CAM_THRESHOLD
 
     add = parser.add_argument
-    add("--rule", choices=("icd", "cam"), required=True, help="how a seed is made from score maps")
-    add("--cam-root", type=Path, required=True, help="folder of class activation maps")
-    add("--icd-root", type=Path, help="folder of top-down logits, for the rule icd")
+    add("--rule", choices=tuple(POLICIES), required=True, help="how a seed is made from score maps")
+    add("--map-root", type=Path, required=True, help="folder of score maps")
+    add("--cam-root", type=Path, help="folder of the CAM beside ICD's own maps, for the rule icd")
     add("--data-list", type=Path, required=True, help="text file, one id a line")
     add("--target", type=Path, required=True, help="masks go to TARGET/<variant>/<id>.png")
     add("--variants", default="nocrf,crf", help=f"some of {','.join(VARIANTS)} [nocrf,crf]")
@@ -47,12 +47,12 @@ def run(arguments) -> int:
     for variant, flag in NEEDED.items():
         if variant in variants and getattr(arguments, flag) is None:
             raise InputError("--" + flag.replace("_", "-"), f"a folder, for the variant {variant}", "none")
-    if arguments.rule == "icd" and arguments.icd_root is None:
-        raise InputError("--icd-root", "a folder, for the rule icd", "none")
+    if arguments.rule == "icd" and arguments.cam_root is None:
+        raise InputError("--cam-root", "a folder, for the rule icd", "none")
     job = SeedJob(
         rule=arguments.rule,
+        map_root=arguments.map_root,
         cam_root=arguments.cam_root,
-        icd_root=arguments.icd_root,
         image_root=arguments.image_root,
         annotation_root=arguments.annotation_root,
         saliency_root=arguments.saliency_root,

@@ -4,10 +4,13 @@ What a batch holds is a pure function of (seed, epoch, sample index): the same w
 resume.
 
 ==============  ===================================================================================
-`image`         uint8 (N, 3, S, S), RGB 0..255, 127 where there is no image
-`superpixel`    int32 (N, S, S), ids 0..m-1 in each image; absent where the dataset has none
+`image`         training only: uint8 or float32 (N, 3, S, S), RGB 0..255
+`superpixel`    training only, as all planes where the dataset has it: int32 (N, S, S), ids 0..m-1 in each image
+`saliency`      float32 (N, S, S), 0..1
+`target`        uint8 (N, C, S, S), shares of 1 in steps of 1/255
 `label`         float32 (N, C), 1 for the classes of the image
 `ids`           list of N str
+`views`         inference only: list of uint8 or float32 (N m, 3, h, w), m views of each image in turn
 `sizes`         inference only: list of (H, W), the images as they lie on disk
 `frames`        inference only: list of (S, S, h, w), see `icd.files.ScoreMaps`
 ==============  ===================================================================================
@@ -19,8 +22,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from icd.data.augment import inference_sample, train_sample
-from icd.data.dataset import TagDataset
+from icd.data.dataset import PLANES, TagDataset
 from icd.data.tags import multi_hot
 from icd.data.workers import Workers
 from icd.errors import InputError
@@ -41,10 +43,8 @@ class TrainBatches:
     ----------
     dataset : TagDataset
     batch_size : int
-    size : int
-        Side of the crop.
-    scales : sequence of float
-        Factors of the random scaling.
+    augmentation : callable
+        From `icd.data.augment`: (image, planes, random) -> (image, planes) of fixed size.
     seed : int
         0 or larger.
     workers : int
@@ -56,13 +56,13 @@ class TrainBatches:
         The dataset has fewer images than one batch.
     """
 
-    def __init__(self, dataset: TagDataset, batch_size: int, size: int, scales, seed: int, workers: int = 0):
+    def __init__(self, dataset: TagDataset, batch_size: int, augmentation, seed: int, workers: int = 0):
         if len(dataset) < batch_size:
             found = f"a batch size of {batch_size} for a list of {len(dataset)}"
             remedy = f"Give --batch-size {len(dataset)} or less, or a longer list."
             raise InputError("--batch-size", "at most as many images as the list has", found, remedy)
         self._ids, self.batch_size, self._seed = dataset.ids, batch_size, seed
-        self._workers = Workers(_LoadTrainSample(dataset, size, tuple(scales), seed), workers)
+        self._workers = Workers(_LoadTrainSample(dataset, augmentation, seed), workers)
 
     @property
     def num_images(self) -> int:
@@ -73,10 +73,11 @@ class TrainBatches:
         """Batches in an epoch."""
         return len(self._ids) // self.batch_size
 
-    def epoch(self, number: int, start_batch: int = 0):
-        """Yield the batches of epoch `number` (from 0), from `start_batch` on."""
+    def epoch(self, number: int, start_batch: int = 0, end_batch: int = None):
+        """Yield the batches of epoch `number` (from 0), from `start_batch` on and before `end_batch`."""
         order = random_stream(_ORDER, self._seed, number).permutation(len(self._ids))
-        chosen = order[start_batch * self.batch_size : len(self) * self.batch_size]
+        end_batch = len(self) if end_batch is None else end_batch
+        chosen = order[start_batch * self.batch_size : end_batch * self.batch_size]
         samples = self._workers.map(((number, int(index)) for index in chosen), ahead=self.batch_size)
         ids = [self._ids[index] for index in chosen]
         yield from _gather(samples, ids, self.batch_size)
@@ -93,18 +94,21 @@ class InferenceBatches:
     ----------
     dataset : TagDataset
     batch_size : int
-    size : int
-        Side of the frame.
+        1 where the presentation gives images of different sizes views of different sizes.
+    presentation : callable
+        From `icd.data.views`: how an image is shown to the network.
     skip : collection of str
         Ids that are already done.
     workers : int
         Number of loader processes; 0 loads in this process.
     """
 
-    def __init__(self, dataset: TagDataset, batch_size: int, size: int, skip=frozenset(), workers: int = 0):
-        self._ids, self._batch_size = dataset.ids, batch_size
+    def __init__(
+        self, dataset: TagDataset, batch_size: int, presentation, skip=frozenset(), workers: int = 0
+    ):
+        self._ids, self._batch_size = dataset.ids, batch_size if presentation.same_size else 1
         self._wanted = [index for index, image_id in enumerate(dataset.ids) if image_id not in skip]
-        self._workers = Workers(_LoadInferenceSample(dataset, size), workers)
+        self._workers = Workers(_LoadInferenceSample(dataset, presentation), workers)
 
     @property
     def num_images(self) -> int:
@@ -128,35 +132,28 @@ class InferenceBatches:
 @dataclass(frozen=True)
 class _LoadTrainSample:
     dataset: TagDataset
-    size: int
-    scales: tuple
+    augmentation: object
     seed: int
 
     def __call__(self, item) -> dict:
         epoch, index = item
-        image, superpixels, tags = self.dataset.load(index)
+        image, planes, tags = self.dataset.load(index)
         random = random_stream(_SAMPLE, self.seed, epoch, index)
-        image, superpixels = train_sample(image, superpixels, self.size, self.scales, random)
-        return _arrays(image, superpixels, tags, self.dataset)
+        image, planes = self.augmentation(image, planes, random)
+        label = multi_hot(tags, len(self.dataset.classes))
+        return {"image": np.ascontiguousarray(image.transpose(2, 0, 1)), **planes, "label": label}
 
 
 @dataclass(frozen=True)
 class _LoadInferenceSample:
     dataset: TagDataset
-    size: int
+    presentation: object
 
     def __call__(self, index) -> dict:
-        image, superpixels, tags = self.dataset.load(index)
-        sample = inference_sample(image, superpixels, self.size)
-        arrays = _arrays(sample.image, sample.superpixels, tags, self.dataset)
-        return {**arrays, "sizes": sample.size, "frames": sample.frame}
-
-
-def _arrays(image, superpixels, tags, dataset: TagDataset) -> dict:
-    arrays = {"image": np.ascontiguousarray(image.transpose(2, 0, 1))}
-    if superpixels is not None:
-        arrays["superpixel"] = superpixels
-    return {**arrays, "label": multi_hot(tags, len(dataset.classes))}
+        image, _, tags = self.dataset.load(index)
+        shown = self.presentation(image)
+        label = multi_hot(tags, len(self.dataset.classes))
+        return {"views": shown.views, "label": label, "sizes": shown.size, "frames": shown.frame}
 
 
 def _gather(samples, ids, batch_size: int):
@@ -165,8 +162,14 @@ def _gather(samples, ids, batch_size: int):
     for number, sample in enumerate(samples, 1):
         collected.append(sample)
         if len(collected) == batch_size or number == len(ids):
-            batch = {name: [sample[name] for sample in collected] for name in collected[0]}
-            for name in batch.keys() & {"image", "superpixel", "label"}:
-                batch[name] = np.stack(batch[name])
-            yield {**batch, "ids": ids[number - len(collected) : number]}
+            yield {**_stack(collected), "ids": ids[number - len(collected) : number]}
             collected = []
+
+
+def _stack(samples) -> dict:
+    batch = {name: [sample[name] for sample in samples] for name in samples[0]}
+    for name in batch.keys() & {"image", "label", *PLANES}:
+        batch[name] = np.stack(batch[name])
+    if "views" in batch:
+        batch["views"] = [np.concatenate(of_scale) for of_scale in zip(*batch["views"])]
+    return batch

@@ -1,17 +1,28 @@
-"""What belongs to an image id. In: folders and a list of ids. Out: image, superpixels and tags of one id."""
+"""What belongs to an image id. In: folders and a list of ids. Out: image, tags, and planes such as saliency of one id."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+
 from icd.data.images import image_path, read_image
 from icd.data.tags import annotation_path, read_tags
 from icd.errors import InputError
-from icd.files import read_superpixels, superpixels_path
+from icd.files import (
+    mask_path,
+    read_saliency,
+    read_score_maps,
+    read_superpixels,
+    score_maps_path,
+    superpixels_path,
+)
+
+PLANES = ("superpixel", "saliency", "target")
 
 
 class TagDataset:
-    """Photographs with image-level tags and, where wanted, superpixels.
+    """Photographs with image-level tags and, where wanted, planes that belong to them.
 
     Parameters
     ----------
@@ -22,8 +33,8 @@ class TagDataset:
     ids : sequence of str
     classes : sequence of str
         Foreground class names in the order of their numbers 1..C.
-    superpixel_root : str or os.PathLike, optional
-        Folder of `<id>.png`.
+    planes : dict of str or os.PathLike, optional
+        A folder for some of `PLANES`: `superpixel` ids, PNG; `saliency`, PNG; `target`, uint8 score maps to learn from.
 
     Raises
     ------
@@ -31,11 +42,11 @@ class TagDataset:
         A folder is missing, or there are no ids.
     """
 
-    def __init__(self, image_root, annotation_root, ids, classes, superpixel_root=None):
+    def __init__(self, image_root, annotation_root, ids, classes, planes=None):
         self.image_root, self.annotation_root = Path(image_root), Path(annotation_root)
-        self.superpixel_root = None if superpixel_root is None else Path(superpixel_root)
+        self.planes = {name: Path(folder) for name, folder in (planes or {}).items()}
         self.ids, self.classes = tuple(ids), tuple(classes)
-        for folder in (self.image_root, self.annotation_root, self.superpixel_root):
+        for folder in (self.image_root, self.annotation_root, *self.planes.values()):
             require_folder(folder)
         if not self.ids:
             raise InputError("list of ids", "at least one id", "none")
@@ -50,7 +61,8 @@ class TagDataset:
         -------
         image : numpy.ndarray, shape (H, W, 3), uint8
             RGB.
-        superpixels : numpy.ndarray, shape (H, W), int32, or None
+        planes : dict of numpy.ndarray
+            `superpixel` int32 (H, W), `saliency` uint8 (H, W), `target` uint8 (C, h, w): those that the dataset has.
         tags : tuple of int
             Class numbers 1..C, ascending.
 
@@ -59,13 +71,29 @@ class TagDataset:
         InputError
             One of the files is missing, damaged, or does not fit the image.
         """
-        image = read_image(image_path(self.image_root, self.ids[index]))
-        superpixels = None
-        if self.superpixel_root is not None:
-            superpixels = read_superpixels(
-                superpixels_path(self.superpixel_root, self.ids[index]), image.shape[:2]
-            )
-        return image, superpixels, self.tags(index)
+        image_id = self.ids[index]
+        image = read_image(image_path(self.image_root, image_id))
+        readers = {"superpixel": self._superpixel, "saliency": self._saliency, "target": self._target}
+        planes = {
+            name: readers[name](folder, image_id, image.shape[:2]) for name, folder in self.planes.items()
+        }
+        return image, planes, self.tags(index)
+
+    def _superpixel(self, folder, image_id, size):
+        return read_superpixels(superpixels_path(folder, image_id), size)
+
+    def _saliency(self, folder, image_id, size):
+        return read_saliency(mask_path(folder, image_id), size)
+
+    def _target(self, folder, image_id, size):
+        path = score_maps_path(folder, image_id)
+        scores = read_score_maps(path)
+        if scores.maps.dtype != np.uint8 or scores.further or scores.classes.max() > len(self.classes):
+            found = f"{len(scores.grids)} of {scores.maps.dtype}, classes {scores.classes.tolist()}"
+            raise InputError(path, f"one uint8 map for each of some of {len(self.classes)} classes", found)
+        target = np.zeros((len(self.classes), *scores.maps.shape[1:]), np.uint8)
+        target[scores.classes - 1] = scores.maps
+        return target
 
     def tags(self, index: int) -> tuple:
         """Read the tags of one image: class numbers 1..C, ascending."""

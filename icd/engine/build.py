@@ -24,8 +24,8 @@ def build_method(name, backbone, num_classes, contexts, *, seed=0, pretrained=No
         Of the initial weights of everything that `pretrained` does not hold: N(0, 0.01^2) unless the layer says else.
     pretrained : str or os.PathLike, optional
         `.params` file of the backbone.
-    recipe : dict, optional
-        Hyper-parameters that differ from the published ones.
+    recipe : icd.methods.base.BaseRecipe, optional
+        Default: the published one.
 
     Raises
     ------
@@ -34,7 +34,7 @@ def build_method(name, backbone, num_classes, contexts, *, seed=0, pretrained=No
     """
     mx.random.seed(seed)
     network = create_backbone(backbone)
-    method = create_method(name, network, num_classes, **(recipe or {}))
+    method = create_method(name, network, num_classes, recipe)
     method.initialize(mx.init.Normal(0.01), ctx=contexts)
     method(mx.nd.zeros((1, 3, PROBE_SIZE, PROBE_SIZE), contexts[0]))
     if pretrained is not None:

@@ -1,7 +1,7 @@
 """Checkpoints: a folder each, written under a temporary name, fsynced, renamed.
 
 `epoch-0007` holds the state after epoch 7 (from 0), `epoch-0007-batch-00123` the state inside it, after 123 batches:
-`weights.params`, `optimizer.params` (momenta by parameter name; no pickle), `state.json` (position, facts of the run,
+`weights.params`, `optimizer.params` (arrays by parameter name; no pickle), `state.json` (position, facts of the run,
 sha256 of the two files).
 """
 
@@ -22,6 +22,7 @@ from icd.files import read_json, write_json
 
 _NAME = re.compile(r"epoch-(\d{4})(?:-batch-(\d{5}))?$")
 _FILES = ("weights.params", "optimizer.params")
+_UPDATES = "num_update"  # beside the parameters' names in optimizer.params
 
 
 def save(folder, method, trainer, position: tuple, facts: dict, keep: int = 5) -> Path:
@@ -48,7 +49,7 @@ def save(folder, method, trainer, position: tuple, facts: dict, keep: int = 5) -
     name = f"epoch-{epochs:04d}-batch-{batches:05d}" if batches else f"epoch-{epochs - 1:04d}"
     target, temporary = folder / name, Path(tempfile.mkdtemp(dir=folder, prefix=f".{name}."))
     try:
-        for file, arrays in zip(_FILES, (to_arrays(method), _momenta(trainer))):
+        for file, arrays in zip(_FILES, (to_arrays(method), _optimizer_arrays(trainer))):
             mx.nd.save(str(temporary / file), arrays)
             _flush(temporary / file)
         hashes = {file: _sha256(temporary / file) for file in _FILES}
@@ -104,29 +105,47 @@ def restore(path, method, trainer, facts: dict) -> tuple:
             remedy = "Resume with the values of the first start, or give another --snapshot folder."
             raise InputError(path / "state.json", f"{key} = {value!r}", repr(state.get(key)), remedy)
     load_checkpoint_weights(method, path / _FILES[0])
-    _set_momenta(trainer, load_arrays(path / _FILES[1]), path)
+    _set_optimizer(trainer, load_arrays(path / _FILES[1]), path)
     return tuple(state["position"])
 
 
 # Trainer.save_states and load_states are not used: they pickle. The updaters' dictionaries are what they would store.
-def _momenta(trainer) -> dict:
-    states = trainer._updaters[0].states
+def _optimizer_arrays(trainer) -> dict:
+    """What the optimizer keeps: arrays by parameter name (".0", ".1", where there are several), and its count of updates."""
     names = [parameter.name for parameter in trainer._params]
-    arrays = {names[index]: state for index, state in states.items() if state is not None}
+    arrays = {_UPDATES: mx.nd.array([trainer._optimizer.num_update], dtype="int64")}
+    for index, state in trainer._updaters[0].states.items():
+        if isinstance(state, tuple):
+            arrays.update({f"{names[index]}.{place}": array for place, array in enumerate(state)})
+        elif state is not None:
+            arrays[names[index]] = state
     return {name: arrays[name] for name in sorted(arrays)}
 
 
-def _set_momenta(trainer, arrays: dict, path) -> None:
+def _set_optimizer(trainer, arrays: dict, path) -> None:
     trained = {
         i: parameter.name for i, parameter in enumerate(trainer._params) if parameter.grad_req != "null"
     }
-    missing = [name for name in trained.values() if name not in arrays]
-    if missing:
-        raise InputError(path / _FILES[1], "a momentum for every parameter", "none for " + ", ".join(missing))
+    states = {i: _state_of(name, arrays) for i, name in trained.items()}
+    missing = [name for i, name in trained.items() if not states[i]]
+    if missing or _UPDATES not in arrays:
+        found = "none for " + ", ".join(missing or [_UPDATES])
+        raise InputError(path / _FILES[1], "the optimizer's arrays of every parameter", found)
+    count = int(arrays[_UPDATES].asscalar())
     for updater, context in zip(trainer._updaters, trainer._contexts):
-        for index, name in trained.items():
-            updater.states[index] = arrays[name].copyto(context)
+        for index, state in states.items():
+            copies = tuple(array.copyto(context) for array in state)
+            updater.states[index] = copies if len(copies) > 1 else copies[0]
             updater.states_synced[index] = True
+    optimizer = trainer._optimizer
+    optimizer.num_update = optimizer.begin_num_update = count
+    for counts in optimizer._all_index_update_counts.values():
+        counts.update(dict.fromkeys(trained, count))
+
+
+def _state_of(name: str, arrays: dict) -> list:
+    several = sorted(key for key in arrays if key.rpartition(".")[0] == name)
+    return [arrays[key] for key in ([name] if name in arrays else several)]
 
 
 def _sha256(path) -> str:

@@ -16,8 +16,9 @@ import numpy as np
 from icd.compat import mx
 from icd.engine import checkpoint
 from icd.engine.log import TrainingLog
+from icd.engine.optimizers import make_optimizer
 from icd.engine.parts import split_batch
-from icd.engine.schedules import poly_by_epoch
+from icd.engine.schedules import learning_rate, training_length
 from icd.errors import InputError
 
 
@@ -85,8 +86,8 @@ def fit(method, batches, contexts: list, options: FitOptions, after_epoch=None) 
     facts = {"seed": options.seed, "devices": len(contexts), **(options.facts or {})}
     trainer = make_trainer(method, len(contexts))
     first, start = _position(method, batches, trainer, options, facts)
-    total, done = recipe.num_epoch * len(batches), first * len(batches) + start
-    log = TrainingLog(options.folder, options.log_frequency, total, done)
+    length = training_length(recipe, len(batches))
+    log = TrainingLog(options.folder, options.log_frequency, length.steps, first * len(batches) + start)
 
     def save(position):
         log.flush()  # which checks the losses: no checkpoint is written after a bad one
@@ -94,14 +95,15 @@ def fit(method, batches, contexts: list, options: FitOptions, after_epoch=None) 
 
     try:
         with StopRequest() as stop:
-            for epoch in range(first, recipe.num_epoch):
-                rate = poly_by_epoch(recipe.learning_rate, epoch, recipe.num_epoch, recipe.poly_power)
-                trainer.set_learning_rate(rate)
-                for done, batch in enumerate(batches.epoch(epoch, start), start + 1):
+            for epoch in range(first, length.epochs):
+                last = min(len(batches), length.steps - epoch * len(batches))
+                for done, batch in enumerate(batches.epoch(epoch, start, last), start + 1):
+                    rate = learning_rate(recipe, epoch, epoch * len(batches) + done - 1, length)
+                    trainer.set_learning_rate(rate)
                     mx.random.seed(step_seed(options.seed, epoch, done))
                     losses = train_step(method, trainer, split_batch(batch, contexts), len(batch["ids"]))
                     log.step(epoch, done, len(batches), rate, losses, batch["ids"])
-                    if stop.requested and done < len(batches):
+                    if stop.requested and done < last:
                         save((epoch, done))
                         raise KeyboardInterrupt
                 start = 0
@@ -157,12 +159,13 @@ def train_step(method, trainer, parts: list, batch_size: int) -> dict:
 
 
 def make_trainer(method, num_devices: int):
-    """SGD with momentum: v = m v - lr (g / batch + wd w); w += v. The learning rate is inside the momentum."""
-    recipe = method.recipe
-    options = {"learning_rate": recipe.learning_rate, "momentum": recipe.momentum, "wd": recipe.weight_decay}
+    """The trainer of a method's parameters, with the optimizer that its recipe names."""
     store = "device" if num_devices > 1 else None
     return mx.gluon.Trainer(
-        method.collect_params(), "sgd", options, kvstore=store, update_on_kvstore=False if store else None
+        method.collect_params(),
+        make_optimizer(method.recipe),
+        kvstore=store,
+        update_on_kvstore=False if store else None,
     )
 
 

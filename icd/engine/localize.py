@@ -1,14 +1,17 @@
 """Localization of any method over a list of images. In: a trained method, whole images. Out: a file of score maps each.
 
-An image whose files are there already is skipped, so the stage can be stopped, resumed and split over machines.
+An image whose files are there already is skipped, so the stage can be stopped, resumed and split over machines. Batches go
+to the devices in turn; a batch is waited for when the next device is needed again.
 """
 
 from __future__ import annotations
 
+from collections import deque
+
 import numpy as np
 from tqdm import tqdm
 
-from icd.engine.parts import split_batch
+from icd.compat import mx
 from icd.files import ScoreMaps, score_maps_path, write_score_maps
 
 
@@ -18,7 +21,7 @@ def localized_ids(folders: dict, ids) -> frozenset:
     return frozenset(ids).intersection(*done)
 
 
-def localize(method, batches, contexts: list, folders: dict, dtype=np.float32) -> None:
+def localize(method, batches, contexts: list, folders: dict, map_type: str) -> None:
     """Write the score maps of every image that `batches` yields.
 
     Parameters
@@ -28,26 +31,77 @@ def localize(method, batches, contexts: list, folders: dict, dtype=np.float32) -
     contexts : list of mxnet.Context
     folders : dict of pathlib.Path
         A folder for every name in `method.score_maps`.
-    dtype : numpy.dtype
+    map_type : {"float32", "float16", "uint8"}
         Of the stored maps.
     """
+
+    def write(batch, outputs):
+        for place, image_id in enumerate(batch["ids"]):
+            for name, scores in score_maps_of(method, batch, outputs, place, map_type).items():
+                write_score_maps(score_maps_path(folders[name], image_id), scores)
+        bar.update(len(batch["ids"]))
+
+    pending = deque()
     try:
         with tqdm(total=batches.num_images, unit="image", desc="localize", dynamic_ncols=True) as bar:
-            for batch in batches:
-                parts = split_batch(batch, contexts)
-                maps = [method.localize(part["image"], part["label"]) for part in parts]
-                for name in method.score_maps:
-                    values = np.concatenate([part[name].asnumpy() for part in maps])
-                    _write(folders[name], batch, values.astype(dtype))
-                bar.update(len(batch["ids"]))
+            for number, batch in enumerate(batches):
+                pending.append((batch, localize_views(method, batch, contexts[number % len(contexts)])))
+                if len(pending) == len(contexts):
+                    write(*pending.popleft())
+            while pending:
+                write(*pending.popleft())
     finally:
         batches.close()
 
 
-def _write(folder, batch: dict, values: np.ndarray) -> None:
-    for image_id, label, size, frame, maps in zip(
-        batch["ids"], batch["label"], batch["sizes"], batch["frames"], values
-    ):
-        present = np.flatnonzero(label)
-        scores = ScoreMaps((present + 1).astype(np.int16), maps[present], size, frame)
-        write_score_maps(score_maps_path(folder, image_id), scores)
+def localize_views(method, batch: dict, context) -> list:
+    """What `method.localize` gives for every scale of a batch of `icd.data.batches.InferenceBatches`."""
+    outputs = []
+    for views in batch["views"]:
+        label = np.repeat(batch["label"], len(views) // len(batch["label"]), axis=0)
+        outputs.append(
+            method.localize(mx.nd.array(views, context, dtype="float32"), mx.nd.array(label, context))
+        )
+    return outputs
+
+
+def score_maps_of(method, batch: dict, outputs: list, place: int, map_type="float32") -> dict:
+    """The score maps of one image of a batch, by name, for its tags.
+
+    Parameters
+    ----------
+    outputs : list of dict
+        From `localize_views`.
+    place : int
+        The image's place in the batch.
+
+    Returns
+    -------
+    dict of ScoreMaps
+    """
+    present = np.flatnonzero(batch["label"][place])
+    views = len(batch["views"][0]) // len(batch["label"])
+    found = {}
+    for name in method.score_maps:
+        grids = []
+        for output in outputs:
+            maps = output[name][views * place : views * (place + 1)].asnumpy()[:, present]
+            # Of a mirrored pair the sum is kept; mirroring the grid mirrors what is interpolated from it.
+            grids.append(maps[0] if views == 1 else maps[0] + maps[1, ..., ::-1])
+        if method.fusion == "max" and len({grid.shape for grid in grids}) == 1:
+            grids = [np.maximum.reduce(grids)]
+        maps, *further = (_stored(grid, map_type) for grid in grids)
+        found[name] = ScoreMaps(
+            (present + 1).astype(np.int16),
+            maps,
+            batch["sizes"][place],
+            batch["frames"][place],
+            tuple(further),
+            method.fusion,
+            method.alignment,
+        )
+    return found
+
+
+def _stored(maps: np.ndarray, map_type: str) -> np.ndarray:
+    return (255 * maps if map_type == "uint8" else maps).astype(map_type)

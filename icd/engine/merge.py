@@ -10,13 +10,13 @@ import numpy as np
 from tqdm import tqdm
 
 from icd.compat import mx
-from icd.data.augment import inference_sample
 from icd.data.images import image_path, read_image
+from icd.data.views import Frame
 from icd.files import read_superpixels, superpixels_path, write_superpixels
 from icd.refine.superpixel_stage import missing_ids
 from icd.refine.superpixels import merge, pool
 
-FRAME = 513  # pixels; larger only for images that do not fit
+LEAST_FRAME = 513  # pixels; larger only for images that do not fit
 
 
 def merged_superpixels(ids, image_root, raw_root, target, backbone, context, limit: int = 64) -> None:
@@ -41,10 +41,10 @@ def merged_superpixels(ids, image_root, raw_root, target, backbone, context, lim
 
 
 def _frame(image, stride: int) -> int:
-    return max(FRAME, -(-(max(image.shape[:2]) - 1) // stride) * stride + 1)
+    return max(LEAST_FRAME, -(-(max(image.shape[:2]) - 1) // stride) * stride + 1)
 
 
 def _dense_features(image, backbone, context) -> np.ndarray:
-    frame = inference_sample(image, None, _frame(image, backbone.stride)).image
-    batch = mx.nd.array(frame.transpose(2, 0, 1)[None], context, dtype="float32")
+    (view,), *_ = Frame(_frame(image, backbone.stride))(image)
+    batch = mx.nd.array(view, context, dtype="float32")
     return backbone.superpixel_features(batch)[0].asnumpy()

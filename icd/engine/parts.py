@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from icd.compat import mx
+from icd.data.dataset import PLANES
 
 
 def split_batch(batch: dict, contexts: list) -> list:
@@ -17,8 +18,8 @@ def split_batch(batch: dict, contexts: list) -> list:
     Returns
     -------
     list of dict
-        `image` float32 (n, 3, S, S), `label` float32 (n, C), and where the batch has superpixels `superpixel` float32
-        (n, S, S) and `regions` float32 (K), the numbers 0 to the batch's largest id.
+        `image` float32 (n, 3, S, S), `label` float32 (n, C), and the planes of the batch as float32; with `superpixel`
+        there is `regions` float32 (K), the numbers 0 to the batch's largest id.
     """
     count = len(batch["ids"])
     borders = [count * index // len(contexts) for index in range(len(contexts) + 1)]
@@ -28,7 +29,7 @@ def split_batch(batch: dict, contexts: list) -> list:
             continue
         part = {
             name: mx.nd.array(batch[name][begin:end], context, dtype="float32")
-            for name in ("image", "label", "superpixel")
+            for name in ("image", "label", *PLANES)
             if name in batch
         }
         if "superpixel" in batch:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from icd.compat import mx
-from icd.data.augment import inference_sample
-from icd.data.tags import multi_hot
-from icd.files import ScoreMaps
+from icd.data.batches import InferenceBatches
+from icd.engine.localize import localize_views, score_maps_of
 from icd.grid import maps_on_image, positive_share
 from icd.pictures import heat_map, picture_row, write_rows
 
@@ -23,26 +21,24 @@ class PictureStrip:
     model : str
         Beginning of the files' names.
     dataset : icd.data.dataset.TagDataset
-    size : int
-        Inference frame.
+    presentation : callable
+        From `icd.data.views`.
     """
 
-    def __init__(self, folder, model: str, dataset, size: int):
-        self._folder, self._model, self._dataset, self._size = Path(folder), model, dataset, size
+    def __init__(self, folder, model: str, dataset, presentation):
+        self._folder, self._model, self._dataset = Path(folder), model, dataset
+        others = dataset.ids[STRIP_IMAGES:]
+        self._batches = InferenceBatches(dataset, 1, presentation, frozenset(others))
 
     def write(self, method, context, epoch: int) -> None:
         """Localize the images with the method as it is now and write the epoch's strip."""
-        count = min(STRIP_IMAGES, len(self._dataset))
-        rows = [self._row(method, context, index) for index in range(count)]
+        rows = [self._row(method, context, index, batch) for index, batch in enumerate(self._batches)]
         write_rows(self._folder / f"{self._model}-{epoch:04d}.jpg", rows)
 
-    def _row(self, method, context, index: int):
-        image, _, tags = self._dataset.load(index)
-        sample = inference_sample(image, None, self._size)
-        label = mx.nd.array(multi_hot(tags, len(self._dataset.classes))[None], context)
-        batch = mx.nd.array(sample.image.transpose(2, 0, 1)[None], context, dtype="float32")
+    def _row(self, method, context, index: int, batch: dict):
+        image, _, _ = self._dataset.load(index)
         columns = [image]
-        for maps in method.localize(batch, label).values():
-            scores = ScoreMaps(tags[:1], maps[0, tags[0] - 1 : tags[0]].asnumpy(), sample.size, sample.frame)
+        outputs = localize_views(method, batch, context)
+        for scores in score_maps_of(method, batch, outputs, 0).values():
             columns.append(heat_map(positive_share(maps_on_image(scores))[0], image))
         return picture_row(columns)

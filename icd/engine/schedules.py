@@ -1,8 +1,55 @@
-"""Learning-rate schedules: pure functions of the position in the run."""
+"""How long a recipe trains and with which learning rate: pure functions of the recipe and the position in the run."""
 
 from __future__ import annotations
 
+from typing import NamedTuple
 
-def poly_by_epoch(base: float, epoch: int, num_epoch: int, power: float) -> float:
-    """base (1 - e/E)^power, set once an epoch e, counted from 0."""
-    return base * (1 - epoch / num_epoch) ** power
+
+class Length(NamedTuple):
+    """Epochs (the last one perhaps cut short), full batches an epoch, and steps of a whole training."""
+
+    epochs: int
+    steps_per_epoch: int
+    steps: int
+
+
+def training_length(recipe, num_batches: int) -> Length:
+    """The length of a training: `recipe.num_epoch` passes, or, where that is 0, `recipe.num_iterations` steps."""
+    if recipe.num_epoch:
+        return Length(recipe.num_epoch, num_batches, recipe.num_epoch * num_batches)
+    steps = recipe.num_iterations
+    return Length(-(-steps // num_batches), num_batches, steps)
+
+
+def learning_rate(recipe, epoch: int, step: int, length: Length) -> float:
+    """The learning rate of a step, by the rule that `recipe.schedule` names.
+
+    Parameters
+    ----------
+    epoch, step : int
+        From 0; steps count through the whole training.
+    """
+    return SCHEDULES[recipe.schedule](recipe, epoch, step, length)
+
+
+def poly_by_epoch(recipe, epoch: int, step: int, length: Length) -> float:
+    """base (1 - e/E)^power, set once an epoch e."""
+    return recipe.learning_rate * (1 - epoch / length.epochs) ** recipe.poly_power
+
+
+def poly_by_step(recipe, epoch: int, step: int, length: Length) -> float:
+    """base (1 - t/T)^power, set before every step t; behind the end the last rate is kept (spec resnet38 5)."""
+    t, T = min(step, length.steps - 1), length.steps
+    return recipe.learning_rate * (1 - t / T) ** recipe.poly_power
+
+
+def decay_by_epoch(recipe, epoch: int, step: int, length: Length) -> float:
+    """base 0.1^k, where k of `recipe.decay_epochs`, which count from 1, have begun (spec drs 4.2)."""
+    return recipe.learning_rate * 0.1 ** sum(epoch + 1 >= begin for begin in recipe.decay_epochs)
+
+
+SCHEDULES = {
+    "poly_by_epoch": poly_by_epoch,
+    "poly_by_step": poly_by_step,
+    "decay_by_epoch": decay_by_epoch,
+}

@@ -9,29 +9,45 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from icd.compat import mx
+from icd.data.augment import ScaledCrop
+from icd.data.views import Frame
 
 HybridBlock = mx.gluon.HybridBlock
 nn = mx.gluon.nn
 
 
 @dataclass(frozen=True)
-class ClassifierRecipe:
-    """Hyper-parameters of the classification network as published with ICD (CVPR 2020, and the code of its authors).
+class BaseRecipe:
+    """What the engine reads of every recipe; a method's recipe adds its own and sets the published values.
 
-    `backbone_multiplier` is ours: it slows the backbone down against the rest, and is 1 in the paper.
+    Attributes
+    ----------
+    image_size : int
+        Side of the training crop.
+    num_epoch, num_iterations : int
+        Length of the training; steps count where `num_epoch` is 0.
+    schedule, optimizer : str
+        Names in `icd.engine.schedules` and `icd.engine.optimizers`, which say what they read.
+    new_layer_multiplier : float
+        Learning rate of new layers against that of the backbone.
+    backbone_multiplier : float
+        Slows the backbone down against the rest. Ours: 1 in all papers.
     """
 
-    image_size: int = 321
-    batch_size: int = 32
-    num_epoch: int = 20
-    learning_rate: float = 1e-3
-    poly_power: float = 0.9
+    image_size: int
+    batch_size: int
+    num_epoch: int
+    learning_rate: float
+    weight_decay: float
+    num_iterations: int = 0
     momentum: float = 0.9
-    weight_decay: float = 5e-4
+    nesterov: bool = False
+    optimizer: str = "torch_sgd"
+    schedule: str = "poly_by_step"
+    poly_power: float = 0.9
+    decay_epochs: tuple = ()
     new_layer_multiplier: float = 10.0
     backbone_multiplier: float = 1.0
-    dropout: float = 0.5
-    scales: tuple = (0.5, 0.75, 1.0, 1.25, 1.5)
 
 
 class Method(mx.gluon.Block):
@@ -47,19 +63,33 @@ class Method(mx.gluon.Block):
 
     Attributes
     ----------
-    Recipe : type
-        Frozen dataclass of the published hyper-parameters.
-    needs_superpixels : bool
-        Whether a training batch must hold superpixels.
-    score_maps : tuple of str
-        Names of the score maps that `localize` returns; the last one is the method's own result.
+    backbone : str
+        The published backbone, of `icd.backbones.BACKBONES`.
+    recipes : dict of BaseRecipe
+        The published hyper-parameters by name of the published run, the first being the default; and "embedded", what the
+        embedded set needs instead, which is small and whose network starts from nothing.
+    needs : tuple of str
+        The planes, of `icd.data.dataset.PLANES`, that a training batch must hold.
+    score_maps : dict of str
+        Names of the score maps that `localize` returns, and for each the rule of its seeds, of `icd.refine.seed_stage`; the
+        last one is the method's own result.
+    map_type : str
+        Stored type of the score maps, of `icd.files.ScoreMaps`.
+    fusion, alignment : str
+        How the score maps of several views become one, and how they lie on the image: see `icd.files.ScoreMaps`.
+    teacher : str or None
+        Name of the method that is trained and localizes before this one and whose score maps are its `target`.
     network : HybridBlock
         What calling the method runs.
     """
 
-    Recipe: type
-    needs_superpixels = False
-    score_maps: tuple
+    backbone: str
+    recipes: dict
+    needs: tuple = ()
+    score_maps: dict
+    map_type = "float32"
+    fusion, alignment = "sum", "centres"
+    teacher = None
 
     def __init__(self, backbone, num_classes, recipe):
         super().__init__(prefix="")
@@ -68,6 +98,16 @@ class Method(mx.gluon.Block):
     def forward(self, images):
         """Run the network on images (N, 3, S, S), RGB 0..255."""
         return self.network(images)
+
+    @staticmethod
+    def augmentation(recipe):
+        """The random crop of training, from `icd.data.augment`."""
+        raise NotImplementedError
+
+    @staticmethod
+    def presentation(recipe, infer_size: int):
+        """How a whole image is shown for localization, from `icd.data.views`; `infer_size` is the user's frame."""
+        raise NotImplementedError
 
     def add_state(self, name, shape):
         """A parameter that no gradient changes: checkpointed, restored, the same on every device."""
@@ -90,14 +130,53 @@ class Method(mx.gluon.Block):
         outputs
             What calling the method on `part["image"]` gave.
         part : dict of NDArray
-            `image` (n, 3, S, S), `label` (n, C) multi-hot and, where the method needs superpixels, `superpixel`
-            (n, S, S) and `regions` (K), the numbers 0 to the largest id.
+            `image` (n, 3, S, S), `label` (n, C) multi-hot, and the planes that the method needs; with `superpixel`
+            (n, S, S) there is `regions` (K), the numbers 0 to the largest id.
         """
         raise NotImplementedError
 
     def localize(self, images, labels) -> dict:
-        """Name the score maps of a batch, each (N, C, h, w); see `score_maps`."""
+        """Name the score maps of a batch of views, each (N, C, h, w); see `score_maps`."""
         raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class ClassifierRecipe(BaseRecipe):
+    """Hyper-parameters of the classification network as published with ICD (CVPR 2020, and the code of its authors)."""
+
+    image_size: int = 321
+    batch_size: int = 32
+    num_epoch: int = 20
+    learning_rate: float = 1e-3
+    weight_decay: float = 5e-4
+    optimizer: str = "sgd"
+    schedule: str = "poly_by_epoch"
+    dropout: float = 0.5
+    scales: tuple = (0.5, 0.75, 1.0, 1.25, 1.5)
+
+
+EMBEDDED = {
+    "image_size": 129,
+    "batch_size": 8,
+    "num_epoch": 12,
+    "learning_rate": 0.003,
+    "dropout": 0.0,
+    "scales": (0.75, 1.0, 1.25),
+}
+
+
+class FramedMethod(Method):
+    """A method that trains on crops of scaled images and sees whole images in one frame, as ICD's code does."""
+
+    @staticmethod
+    def augmentation(recipe):
+        """Scale by one of `recipe.scales`, mirror, crop."""
+        return ScaledCrop(recipe.image_size, tuple(recipe.scales))
+
+    @staticmethod
+    def presentation(recipe, infer_size):
+        """The image in a frame of the user's size."""
+        return Frame(infer_size)
 
 
 class TagClassifier(HybridBlock):
@@ -107,23 +186,55 @@ class TagClassifier(HybridBlock):
     Source: Zhou et al., CVPR 2016, in the fully convolutional form of Fan et al., CVPR 2020.
     """
 
-    def __init__(self, backbone, num_classes, dropout):
+    def __init__(self, backbone, num_outputs, dropout, pooled=True, bias=True):
         super().__init__(prefix="")
-        self.top = backbone.make_top(dropout, pooled=True)
-        self.fc8 = nn.Conv2D(num_classes, 1, in_channels=self.top.widths[-1], prefix="fc8_")
+        self.top = backbone.make_top(dropout, pooled=pooled)
+        # Without bias as in PyTorch's family: Xavier's uniform distribution.
+        weight = None if bias else mx.init.Xavier(rnd_type="uniform", factor_type="avg", magnitude=3)
+        self.fc8 = nn.Conv2D(
+            num_outputs,
+            1,
+            in_channels=self.top.widths[-1],
+            use_bias=bias,
+            weight_initializer=weight,
+            prefix="fc8_",
+        )
 
     def hybrid_forward(self, F, features):
         """Map trunk features to class activation maps (N, C, h, w)."""
         return self.fc8(self.top(features)[0])
 
 
+class ClassifierNetwork(HybridBlock):
+    """A backbone and a classification branch; arguments as for `TagClassifier`."""
+
+    def __init__(self, backbone, num_outputs, dropout, pooled=True, bias=True):
+        super().__init__(prefix="")
+        self.backbone = backbone
+        self.classifier = TagClassifier(backbone, num_outputs, dropout, pooled, bias)
+
+    def hybrid_forward(self, F, images):
+        """Map images (N, 3, S, S) to class activation maps (N, C, h, w)."""
+        return self.classifier(self.backbone(images))
+
+
 class TagLoss(HybridBlock):
-    """Binary cross-entropy of the averaged map with the tags, summed over classes and images."""
+    """Binary cross-entropy of the averaged map with the tags, summed over images and summed or averaged over classes.
+
+    Parameters
+    ----------
+    average : bool
+        Over the classes, as PyTorch's multi-label soft margin loss does.
+    """
+
+    def __init__(self, average=False):
+        super().__init__(prefix="")
+        self.average = average
 
     def hybrid_forward(self, F, cam, label):
         """Map CAM (N, C, h, w) and tags (N, C) to the loss (1,)."""
-        logit = F.mean(cam, axis=(2, 3))
-        return binary_cross_entropy(F, logit, label).sum()
+        loss = binary_cross_entropy(F, F.mean(cam, axis=(2, 3)), label)
+        return F.sum(F.mean(loss, axis=1) if self.average else loss)
 
 
 def binary_cross_entropy(F, logit, target):
@@ -131,17 +242,16 @@ def binary_cross_entropy(F, logit, target):
     return F.Activation(logit, act_type="softrelu") - logit * target
 
 
-def set_multipliers(method, new_layers) -> None:
-    """Set the learning-rate and decay multipliers of a recipe.
-
-    The backbone and its own top learn at `backbone_multiplier`, the new layers at `new_layer_multiplier`. Biases and the
-    shifts of batch norm are not decayed, as in MXNet's Module (Gluon decays them unless told).
-    """
-    recipe = method.recipe
-    for block in (method.network.backbone, method.network.classifier):
-        block.collect_params().setattr("lr_mult", recipe.backbone_multiplier)
+def set_multipliers(method, pretrained, new_layers) -> None:
+    """Set the learning-rate multipliers of a recipe on the blocks that start from pretrained weights and on new layers."""
+    for block in pretrained:
+        block.collect_params().setattr("lr_mult", method.recipe.backbone_multiplier)
     for block in new_layers:
-        block.collect_params().setattr("lr_mult", recipe.new_layer_multiplier)
+        block.collect_params().setattr("lr_mult", method.recipe.new_layer_multiplier)
+
+
+def leave_biases_undecayed(method) -> None:
+    """Decay neither biases nor the shifts of batch norm, as MXNet's Module does (Gluon decays them unless told)."""
     for name, parameter in method.collect_params().items():
         if name.endswith(("_bias", "_beta")):
             parameter.wd_mult = 0.0

@@ -7,33 +7,30 @@ Published numbers: none for this recipe (the ICD paper's baseline is not stated 
 
 from __future__ import annotations
 
-from icd.methods.base import ClassifierRecipe, HybridBlock, Method, TagClassifier, TagLoss, set_multipliers
+from icd.methods.base import (
+    EMBEDDED,
+    ClassifierNetwork,
+    ClassifierRecipe,
+    FramedMethod,
+    TagLoss,
+    leave_biases_undecayed,
+    set_multipliers,
+)
 
 
-class Network(HybridBlock):
-    """A backbone and a classification branch."""
-
-    def __init__(self, backbone, num_classes, dropout):
-        super().__init__(prefix="")
-        self.backbone = backbone
-        self.classifier = TagClassifier(backbone, num_classes, dropout)
-
-    def hybrid_forward(self, F, images):
-        """Map images (N, 3, S, S) to class activation maps (N, C, h, w)."""
-        return self.classifier(self.backbone(images))
-
-
-class CAM(Method):
+class CAM(FramedMethod):
     """A multi-label classifier whose last map is the CAM."""
 
-    Recipe = ClassifierRecipe
-    score_maps = ("cam",)
+    backbone = "vgg16"
+    recipes = {"voc": ClassifierRecipe(), "embedded": ClassifierRecipe(**EMBEDDED)}
+    score_maps = {"cam": "cam"}
 
     def __init__(self, backbone, num_classes, recipe):
         super().__init__(backbone, num_classes, recipe)
-        self.network = Network(backbone, num_classes, recipe.dropout)
-        set_multipliers(self, (self.network.classifier.fc8,))
-        self.tag_loss = TagLoss(prefix="")
+        self.network = ClassifierNetwork(backbone, num_classes, recipe.dropout)
+        set_multipliers(self, self.network._children.values(), (self.network.classifier.fc8,))
+        leave_biases_undecayed(self)
+        self.tag_loss = TagLoss()
 
     def losses(self, outputs, part):
         """The tag loss."""

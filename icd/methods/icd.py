@@ -20,12 +20,14 @@ from dataclasses import dataclass
 
 from icd.compat import mx
 from icd.methods.base import (
+    EMBEDDED,
     ClassifierRecipe,
+    FramedMethod,
     HybridBlock,
-    Method,
     TagClassifier,
     TagLoss,
     binary_cross_entropy,
+    leave_biases_undecayed,
     nn,
     set_multipliers,
 )
@@ -80,22 +82,26 @@ class Network(HybridBlock):
         return F.Convolution(x, w_hat, num_filter=self.num_classes, kernel=(1, 1), no_bias=True)
 
 
-class ICD(Method):
+class ICD(FramedMethod):
     """The network with its sign buffer and warm-up: parameters without gradient, so checkpoints hold them."""
 
-    Recipe = Recipe
-    needs_superpixels = True
-    score_maps = ("cam", "icd")
+    backbone = "vgg16"
+    recipes = {"voc": Recipe(), "embedded": Recipe(**EMBEDDED)}
+    needs = ("superpixel",)
+    score_maps = {"cam": "cam", "icd": "icd"}
 
     def __init__(self, backbone, num_classes, recipe):
         super().__init__(backbone, num_classes, recipe)
         self.network = Network(backbone, num_classes, recipe.dropout)
         self.sign_buffer = self.add_state("icd_accum_resign_moving_mean", (num_classes, 2))
         self.warmup = self.add_state("icd_td_warmup", (2,))
-        set_multipliers(self, (self.network.classifier.fc8, self.network.conv_ft))
+        network = self.network
+        pretrained = (network.backbone, network.classifier)
+        set_multipliers(self, pretrained, (network.classifier.fc8, network.conv_ft))
+        leave_biases_undecayed(self)
         self.sign_statistics = SignStatistics(prefix="")
         self.refinement = SuperpixelRefinement(backbone.stride)
-        self.tag_loss = TagLoss(prefix="")
+        self.tag_loss = TagLoss()
         self.bottom_up_loss = BottomUpLoss(recipe.bottom_up_scale)
         self.top_down_loss = TopDownLoss(recipe.confidence)
 

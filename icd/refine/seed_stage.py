@@ -19,6 +19,8 @@ from icd.layouts import find_score_maps, read_layout
 from icd.refine.seeds import CAM_THRESHOLD, cam_seed, crf_seed, icd_seed
 
 VARIANTS = ("nocrf", "crf", "sal")
+POLICIES = {"icd": "none", "cam": f"fixed {CAM_THRESHOLD} of the maximum"}
+"""The rules of seeds, and how each comes by its background threshold."""
 
 
 @dataclass(frozen=True)
@@ -27,10 +29,10 @@ class SeedJob:
 
     Attributes
     ----------
-    rule : {"icd", "cam"}
-        `icd` needs both kinds of score maps.
-    cam_root, icd_root : pathlib.Path
-        Score maps in any layout of `icd.layouts`; `icd_root` for the rule `icd` only.
+    rule : str
+        One of `POLICIES`.
+    map_root, cam_root : pathlib.Path
+        Score maps in any layout of `icd.layouts`; `cam_root`, the CAM beside ICD's own, for the rule `icd` only.
     image_root, annotation_root, saliency_root : pathlib.Path or None
         Photographs for the variant `crf`, saliency maps for `sal`; photographs and annotations for the layout that says
         neither size nor classes.
@@ -47,10 +49,10 @@ class SeedJob:
     """
 
     rule: str
-    cam_root: Path
+    map_root: Path
     target_root: Path
     classes: tuple
-    icd_root: Path = None
+    cam_root: Path = None
     image_root: Path = None
     annotation_root: Path = None
     saliency_root: Path = None
@@ -66,10 +68,9 @@ class SeedJob:
     def __call__(self, image_id):
         """Make what is missing of one image's seeds."""
         wanted = [variant for variant in self.variants if not self.target(variant, image_id).is_file()]
-        cam = self._read(self.cam_root, image_id)
-        icd = self._read(self.icd_root, image_id) if self.rule == "icd" else None
+        maps = self._read(self.map_root, image_id)
         if {"nocrf", "crf"} & set(wanted):
-            seed = self._seed(cam, icd, None)
+            seed = self._seed(maps, image_id, None)
             if "nocrf" in wanted:
                 write_mask(self.target("nocrf", image_id), seed)
             if "crf" in wanted:
@@ -79,8 +80,8 @@ class SeedJob:
                 )
                 write_mask(self.target("crf", image_id), refined)
         if "sal" in wanted:
-            saliency = read_saliency(mask_path(self.saliency_root, image_id), cam.size)
-            write_mask(self.target("sal", image_id), self._seed(cam, icd, saliency))
+            saliency = read_saliency(mask_path(self.saliency_root, image_id), maps.size)
+            write_mask(self.target("sal", image_id), self._seed(maps, image_id, saliency))
         return image_id
 
     def _read(self, folder, image_id):
@@ -94,10 +95,10 @@ class SeedJob:
             size = read_image_size(image_path(self.image_root, image_id))
         return read_layout(path, tags=tags, size=size)
 
-    def _seed(self, cam, icd, saliency):
+    def _seed(self, maps, image_id, saliency):
         if self.rule == "icd":
-            return icd_seed(icd, cam, saliency)
-        return cam_seed(cam, self.cam_threshold, saliency)
+            return icd_seed(maps, self._read(self.cam_root, image_id), saliency)
+        return cam_seed(maps, self.cam_threshold, saliency)
 
 
 def make_seeds(job: SeedJob, ids, workers: int, label: str = "seeds") -> None:

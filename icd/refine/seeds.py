@@ -11,7 +11,7 @@ import numpy as np
 from icd.classes import IGNORE
 from icd.errors import InputError
 from icd.files import ScoreMaps
-from icd.grid import maps_on_image, positive_share
+from icd.grid import maps_on_image, positive_share, share_of_maximum
 from icd.refine.crf import CRF_PRESETS, dense_crf
 
 CAM_THRESHOLD = 0.2  # of the maximum; Zhou et al., CVPR 2016, section 3.2
@@ -77,8 +77,7 @@ def cam_seed(cam: ScoreMaps, threshold: float = CAM_THRESHOLD, saliency=None) ->
     -------
     numpy.ndarray, shape (H, W), uint8
     """
-    B = maps_on_image(cam)
-    f = positive_share(B)
+    f = share_of_maximum(maps_on_image(cam))
     foreground = f.max(0) > threshold
     background = _background(~foreground, saliency)
     seed = cam.classes[f.argmax(0)].astype(np.uint8)

@@ -62,8 +62,8 @@ def test_seeds_of_both_layouts_are_equal(data, layout):
               "--image-root", "JPEGImages", "--annotation-root", "Annotations", "--variants", "nocrf,crf"]  # fmt: skip
     rules = {"icd": icd_seed(maps["icd"], maps["cam"]), "cam": cam_seed(maps["cam"])}
     for rule, expected in rules.items():
-        target = data / f"{rule}_{layout}"
-        more = ["--rule", rule, "--target", str(target), "--icd-root", f"icd_{layout}"]
+        target = data / f"seeds_{rule}_{layout}"
+        more = ["--rule", rule, "--target", str(target), "--map-root", f"{rule}_{layout}"]
         result = execute([*ICD, "seeds", *common, *more], data)
         assert result.returncode == 0, result.stderr
         np.testing.assert_array_equal(read_mask(target / "nocrf/picture0.png"), expected)
@@ -75,14 +75,14 @@ def test_seeds_of_both_layouts_are_equal(data, layout):
     [
         (["--variants", "sal"], "--saliency-root"),
         (["--variants", "carf"], "carf"),
-        (["--rule", "icd"], "--icd-root"),
+        (["--rule", "icd"], "--cam-root"),
     ],
 )
 def test_missing_flags_of_seeds_are_named(data, flags, word):
     common = [
         "--rule",
         "cam",
-        "--cam-root",
+        "--map-root",
         "cam",
         "--data-list",
         "list.txt",

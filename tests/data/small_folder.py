@@ -29,8 +29,8 @@ class SmallFolder:
         return self.root / part / f"{image_id}.{self.suffixes[part]}"
 
     def dataset(self, superpixels=True):
-        root = self.root / "superpixels" if superpixels else None
-        return TagDataset(self.root / "images", self.root / "tags", self.ids, CLASSES, root)
+        planes = {"superpixel": self.root / "superpixels"} if superpixels else {}
+        return TagDataset(self.root / "images", self.root / "tags", self.ids, CLASSES, planes)
 
     def arguments(self):
         """The arguments of `icd data check` for this folder."""

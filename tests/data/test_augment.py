@@ -8,9 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from icd.classes import VOC_CLASSES
-from icd.data.augment import PAD_VALUE, inference_sample, train_sample
+from icd.data.augment import PAD_VALUE, ScaledCrop
 from icd.data.dataset import TagDataset
 from icd.data.tags import multi_hot
+from icd.data.views import Frame
 from icd.files import read_list
 
 SCALES = (0.5, 0.75, 1, 1.25, 1.5)
@@ -21,7 +22,7 @@ seeds = st.integers(0, 2**32 - 1)
 @pytest.fixture(scope="module")
 def pictures(golden):
     loader, raw = golden / "icd" / "loader", golden / "icd" / "superpixel_raw"
-    return TagDataset(raw, loader, read_list(loader / "list.txt"), VOC_CLASSES, raw)
+    return TagDataset(raw, loader, read_list(loader / "list.txt"), VOC_CLASSES, {"superpixel": raw})
 
 
 def test_golden_training_batch(golden, pictures, parity):
@@ -32,23 +33,20 @@ def test_golden_training_batch(golden, pictures, parity):
         random.shuffle(order)
     np.testing.assert_array_equal(order, expected["order"])
     for place, index in enumerate(order):
-        image, superpixels, tags = pictures.load(index)
-        image, superpixels = train_sample(image, superpixels, 321, SCALES, random)
+        image, planes, tags = pictures.load(index)
+        image, planes = ScaledCrop(321, SCALES)(image, planes, random)
         name = f"training image {place}"
         parity("loader", f"{name}: pixels", image.transpose(2, 0, 1), expected["image"][place], 0)
-        parity("loader", f"{name}: superpixels", superpixels, expected["superpixel"][place], 0)
+        parity("loader", f"{name}: superpixels", planes["superpixel"], expected["superpixel"][place], 0)
         parity("loader", f"{name}: tags", multi_hot(tags, 20), expected["label"][place], 0)
     assert np.float32(random.rand()) == expected["next_rand"]
 
 
 def test_golden_inference_frame(golden, pictures, parity):
     expected = np.load(golden / "icd" / "loader" / "inference.npz")
-    random = np.random.RandomState(expected["numpy_seed"])
-    for index in range(3):
-        image, superpixels, tags = pictures.load(index)
-        sample = inference_sample(image, superpixels, 513, random)
-    parity("loader", "inference frame: pixels", sample.image.transpose(2, 0, 1), expected["image"], 0)
-    parity("loader", "inference frame: superpixels", sample.superpixels, expected["superpixel"], 0)
+    image, _, tags = pictures.load(2)
+    (view,), *_ = Frame(513)(image)
+    parity("loader", "inference frame: pixels", view[0], expected["image"], 0)
     np.testing.assert_array_equal(multi_hot(tags, 20), expected["label"][0])
 
 
@@ -61,7 +59,8 @@ def _blocks(height, width):
 @given(height=sides, width=sides, size=st.integers(1, 50), seed=seeds)
 def test_crop_keeps_image_and_superpixels_together(height, width, size, seed):
     image, ids = _blocks(height, width)
-    image, superpixels = train_sample(image, ids, size, (1,), np.random.RandomState(seed))
+    image, planes = ScaledCrop(size, (1,))(image, {"superpixel": ids}, np.random.RandomState(seed))
+    superpixels = planes["superpixel"]
     assert image.shape == (size, size, 3) and image.dtype == np.uint8
     assert superpixels.shape == (size, size) and superpixels.dtype == np.int32
     pairs = np.unique(np.stack([image[..., 0].ravel(), superpixels.ravel()]), axis=1)
@@ -74,17 +73,18 @@ def test_crop_keeps_image_and_superpixels_together(height, width, size, seed):
 @given(height=sides, width=sides, size=st.integers(1, 50), seed=seeds)
 def test_crop_does_not_depend_on_superpixels(height, width, size, seed):
     image, ids = _blocks(height, width)
-    with_ids, _ = train_sample(image, ids, size, SCALES, np.random.RandomState(seed))
-    without, nothing = train_sample(image, None, size, SCALES, np.random.RandomState(seed))
+    crop = ScaledCrop(size, SCALES)
+    with_ids, _ = crop(image, {"superpixel": ids}, np.random.RandomState(seed))
+    without, nothing = crop(image, {}, np.random.RandomState(seed))
     np.testing.assert_array_equal(with_ids, without)
-    assert nothing is None
+    assert nothing == {}
 
 
 @given(height=sides, width=sides, seed=seeds)
 def test_inputs_stay_as_they_are(height, width, seed):
     image, ids = _blocks(height, width)
-    train_sample(image, ids, 20, SCALES, np.random.RandomState(seed))
-    inference_sample(image, ids, 20)
+    ScaledCrop(20, SCALES)(image, {"superpixel": ids}, np.random.RandomState(seed))
+    Frame(20)(image)
     again, ids_again = _blocks(height, width)
     np.testing.assert_array_equal(image, again)
     np.testing.assert_array_equal(ids, ids_again)
@@ -94,29 +94,24 @@ def test_inputs_stay_as_they_are(height, width, seed):
 def test_every_scale_mirror_and_offset_is_reached(seed):
     ramp = np.repeat(np.arange(8, dtype=np.uint8)[None, :, None], 3, axis=2).repeat(8, axis=0)
     random = np.random.RandomState(seed)
-    rows = {tuple(train_sample(ramp, None, 4, (1,), random)[0][0, :, 0]) for _ in range(300)}
+    rows = {tuple(ScaledCrop(4, (1,))(ramp, {}, random)[0][0, :, 0]) for _ in range(300)}
     forward = {tuple(range(start, start + 4)) for start in range(5)}
     assert rows == forward | {row[::-1] for row in forward}
 
 
 @given(height=sides, width=sides, size=st.integers(1, 50))
 def test_frame_holds_the_whole_image(height, width, size):
-    image, ids = _blocks(height, width)
-    sample = inference_sample(image, ids, size)
-    assert sample.image.shape == (size, size, 3) and sample.superpixels.shape == (size, size)
-    assert sample.size == (height, width) and sample.frame[:2] == (size, size)
-    content_height, content_width = sample.frame[2:]
+    image, _ = _blocks(height, width)
+    (view,), found_size, frame = Frame(size)(image)
+    assert view.shape == (1, 3, size, size)
+    assert found_size == (height, width) and frame[:2] == (size, size)
+    view = view[0].transpose(1, 2, 0)
+    content_height, content_width = frame[2:]
     if max(height, width) <= size:
         assert (content_height, content_width) == (height, width)
-        np.testing.assert_array_equal(sample.image[:height, :width], image)
+        np.testing.assert_array_equal(view[:height, :width], image)
     else:
         assert max(content_height, content_width) == size
         assert abs(content_height / height - content_width / width) <= 1 / min(height, width)
-    assert (sample.image[content_height:] == PAD_VALUE).all()
-    assert (sample.image[:, content_width:] == PAD_VALUE).all()
-    inside = sample.superpixels[:content_height, :content_width]
-    outside = np.concatenate(
-        [sample.superpixels[content_height:].ravel(), sample.superpixels[:, content_width:].ravel()]
-    )
-    assert not set(np.unique(inside)) & set(np.unique(outside))
-    assert len(np.unique(outside)) <= 1
+    assert (view[content_height:] == PAD_VALUE).all()
+    assert (view[:, content_width:] == PAD_VALUE).all()

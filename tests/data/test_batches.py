@@ -7,15 +7,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from icd.data.augment import ScaledCrop
 from icd.data.batches import InferenceBatches, TrainBatches, random_stream
+from icd.data.views import Frame
 from icd.errors import InputError
 from icd.files import write_superpixels
 
-SCALES = (0.5, 0.75, 1, 1.25, 1.5)
+CROP = ScaledCrop(32, (0.5, 0.75, 1, 1.25, 1.5))
 
 
 def _epochs(small, workers=0, seed=3, epochs=(0, 1), start=0):
-    batches = TrainBatches(small.dataset(), 2, 32, SCALES, seed, workers)
+    batches = TrainBatches(small.dataset(), 2, CROP, seed, workers)
     collected = [batch for number in epochs for batch in batches.epoch(number, start)]
     batches.close()
     return collected
@@ -39,7 +41,7 @@ def test_shapes_and_types(small):
 
 
 def test_without_superpixels_there_are_none(small):
-    batches = TrainBatches(small.dataset(superpixels=False), 2, 32, SCALES, 0)
+    batches = TrainBatches(small.dataset(superpixels=False), 2, CROP, 0)
     assert set(next(batches.epoch(0))) == {"image", "label", "ids"}
 
 
@@ -57,8 +59,7 @@ def test_an_epoch_can_begin_in_the_middle(small, workers):
 
 def test_a_sample_does_not_depend_on_its_neighbours(small):
     alone = {
-        batch["ids"][0]: batch["image"][0]
-        for batch in TrainBatches(small.dataset(), 1, 32, SCALES, 3).epoch(0)
+        batch["ids"][0]: batch["image"][0] for batch in TrainBatches(small.dataset(), 1, CROP, 3).epoch(0)
     }
     for batch in _epochs(small, epochs=(0,)):
         for image_id, image in zip(batch["ids"], batch["image"]):
@@ -77,7 +78,7 @@ def test_epochs_and_seeds_differ(small):
 def test_an_epoch_sees_every_image_once_and_drops_the_rest(small):
     ids = [image_id for batch in _epochs(small, epochs=(0,)) for image_id in batch["ids"]]
     assert sorted(ids) == small.ids
-    batches = TrainBatches(small.dataset(), 4, 32, SCALES, 0)
+    batches = TrainBatches(small.dataset(), 4, CROP, 0)
     assert len(batches) == len(list(batches.epoch(0))) == 1
 
 
@@ -96,7 +97,7 @@ def test_a_batch_larger_than_the_list_is_refused(small):
     with pytest.raises(
         InputError, match="--batch-size: expected at most .*7 for a list of 6. Give --batch-size 6"
     ):
-        TrainBatches(small.dataset(), 7, 32, SCALES, 0)
+        TrainBatches(small.dataset(), 7, CROP, 0)
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -108,22 +109,24 @@ def test_a_damaged_file_stops_the_epoch(small, workers):
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_inference_takes_what_is_left_in_order(small, workers):
-    batches = InferenceBatches(small.dataset(), 2, 40, {"image_1", "image_5", "of another run"}, workers)
+    batches = InferenceBatches(
+        small.dataset(), 2, Frame(40), {"image_1", "image_5", "of another run"}, workers
+    )
     collected = list(batches)
     batches.close()
     assert len(batches) == 2
     assert [batch["ids"] for batch in collected] == [["image_0", "image_2"], ["image_3", "image_4"]]
     assert collected[1]["sizes"] == [(45, 48), (50, 44)]
     assert collected[1]["frames"] == [(40, 40, 38, 40), (40, 40, 40, 35)]
-    assert collected[1]["image"].shape == (2, 3, 40, 40)
+    assert [views.shape for views in collected[1]["views"]] == [(2, 3, 40, 40)]
 
 
 def test_the_last_inference_batch_may_be_smaller(small):
-    batches = InferenceBatches(small.dataset(superpixels=False), 4, 60)
-    assert [len(batch["image"]) for batch in batches] == [4, 2]
+    batches = InferenceBatches(small.dataset(superpixels=False), 4, Frame(60))
+    assert [len(batch["views"][0]) for batch in batches] == [4, 2]
     assert len(batches) == 2
 
 
 def test_nothing_left_gives_no_batch(small):
-    batches = InferenceBatches(small.dataset(), 4, 60, set(small.ids))
+    batches = InferenceBatches(small.dataset(), 4, Frame(60), set(small.ids))
     assert len(batches) == 0 and list(batches) == []

@@ -15,10 +15,10 @@ from icd.files import write_superpixels
 def test_load(small):
     dataset = small.dataset()
     assert len(dataset) == 6
-    image, superpixels, tags = dataset.load(1)
-    assert image.shape == (35, 56, 3) and superpixels.shape == (35, 56)
+    image, planes, tags = dataset.load(1)
+    assert image.shape == (35, 56, 3) and planes["superpixel"].shape == (35, 56)
     assert tags == (1, 2)
-    assert small.dataset(superpixels=False).load(1)[1] is None
+    assert small.dataset(superpixels=False).load(1)[1] == {}
 
 
 @pytest.mark.parametrize("part", ["images", "tags", "superpixels"])
@@ -56,7 +56,7 @@ def test_missing_folder_is_refused(small, place):
     folders = [small.root / "images", small.root / "tags", small.root / "superpixels"]
     folders[place] = small.root / "nowhere"
     with pytest.raises(InputError, match="nowhere: expected a folder; found nothing there"):
-        TagDataset(folders[0], folders[1], small.ids, CLASSES, folders[2])
+        TagDataset(folders[0], folders[1], small.ids, CLASSES, {"superpixel": folders[2]})
 
 
 def test_file_in_the_place_of_a_folder_is_refused(small):

@@ -9,6 +9,7 @@ import pytest
 from runs import CLASSES, make_data
 
 from icd.compat import mx
+from icd.data.augment import ScaledCrop
 from icd.data.batches import TrainBatches
 from icd.data.dataset import TagDataset
 from icd.engine.build import build_method
@@ -16,8 +17,9 @@ from icd.engine.checkpoint import checkpoints
 from icd.engine.fit import FitOptions, fit, make_trainer, train_step
 from icd.engine.log import NonFiniteLoss
 from icd.engine.parts import split_batch
-from icd.engine.schedules import poly_by_epoch
+from icd.engine.schedules import Length, learning_rate, training_length
 from icd.files import read_list
+from icd.methods import make_recipe
 
 
 @pytest.fixture
@@ -25,7 +27,7 @@ def batches(tmp_path):
     data = make_data(tmp_path / "data")
     ids = read_list(data / "list.txt")
     dataset = TagDataset(data / "JPEGImages", data / "Annotations", ids, CLASSES)
-    return TrainBatches(dataset, 4, 65, (1.0,), seed=0)
+    return TrainBatches(dataset, 4, ScaledCrop(65, (1.0,)), seed=0)
 
 
 def test_poly_schedule_of_the_recipe():
@@ -33,12 +35,15 @@ def test_poly_schedule_of_the_recipe():
     expected = [1.000e-3, 9.549e-4, 9.095e-4, 8.639e-4, 8.181e-4, 7.719e-4, 7.254e-4, 6.786e-4, 6.314e-4, 5.839e-4,
                 5.359e-4, 4.874e-4, 4.384e-4, 3.887e-4, 3.384e-4, 2.872e-4, 2.349e-4, 1.813e-4, 1.259e-4,
                 6.746e-5]  # fmt: skip
-    rates = [poly_by_epoch(1e-3, epoch, 20, 0.9) for epoch in range(20)]
+    recipe = make_recipe("icd")
+    length = training_length(recipe, 330)
+    assert length == Length(20, 330, 6600)
+    rates = [learning_rate(recipe, epoch, 330 * epoch, length) for epoch in range(20)]
     np.testing.assert_allclose(rates, expected, rtol=5e-4)
 
 
 def test_loss_that_is_not_finite_names_the_images(batches, tmp_path):
-    recipe = {"image_size": 65, "batch_size": 4, "num_epoch": 3, "learning_rate": 0.01}
+    recipe = make_recipe("cam", {"image_size": 65, "batch_size": 4, "num_epoch": 3, "learning_rate": 0.01})
     method = build_method("cam", "small", 2, [mx.cpu()], recipe=recipe)
 
     def poison(epoch):
@@ -55,7 +60,7 @@ def test_loss_that_is_not_finite_names_the_images(batches, tmp_path):
 
 
 def test_bad_loss_is_found_before_a_checkpoint_even_if_no_line_is_due(batches, tmp_path):
-    recipe = {"image_size": 65, "batch_size": 4, "num_epoch": 1, "learning_rate": 0.01}
+    recipe = make_recipe("cam", {"image_size": 65, "batch_size": 4, "num_epoch": 1, "learning_rate": 0.01})
     method = build_method("cam", "small", 2, [mx.cpu()], recipe=recipe)
     weight = method.collect_params()["fc8_weight"]
     weight.set_data(weight.data() * float("inf"))
@@ -69,7 +74,7 @@ def test_two_devices_equal_one(batches):
     results = []
     batch = next(batches.epoch(0))
     for contexts in ([mx.cpu(0)], [mx.cpu(0), mx.cpu(1)]):
-        method = build_method("cam", "vgg16", 2, contexts, recipe={"dropout": 0.0})
+        method = build_method("cam", "vgg16", 2, contexts, recipe=make_recipe("cam", {"dropout": 0.0}))
         trainer = make_trainer(method, len(contexts))
         for _ in range(2):
             losses = train_step(method, trainer, split_batch(batch, contexts), 4)

@@ -8,13 +8,13 @@ from icd.backbones import create_backbone
 from icd.compat import mx
 from icd.engine import checkpoint
 from icd.engine.fit import make_trainer, step_seed, train_step
-from icd.methods import create_method
+from icd.methods import create_method, make_recipe
 
 CLASSES, SIZE, BATCH = 3, 65, 4
 
 
 def make_batch(seed=0, size=SIZE):
-    """A batch on one device: random pictures, one or two tags each, superpixels in squares."""
+    """A batch on one device: random pictures, one or two tags each, and every plane that a method may need."""
     random = np.random.RandomState(seed)
     label = np.zeros((BATCH, CLASSES), np.float32)
     label[np.arange(BATCH), np.arange(BATCH) % CLASSES] = 1
@@ -24,6 +24,7 @@ def make_batch(seed=0, size=SIZE):
     return {
         "image": mx.nd.array(random.randint(0, 256, (BATCH, 3, size, size)), dtype="float32"),
         "label": mx.nd.array(label),
+        "saliency": mx.nd.array(random.rand(BATCH, size, size)),
         "superpixel": mx.nd.array(np.tile(ids, (BATCH, 1, 1)), dtype="float32"),
         "regions": mx.nd.arange(int(ids.max()) + 1),
     }
@@ -38,11 +39,13 @@ class MethodConformance:
     """Inherit, set `name`, and every test below runs for the method."""
 
     name: str
-    recipe: dict = {}
+    changes: dict = {}
 
     def build(self, seed=0, hybrid=True):
         mx.random.seed(seed)
-        method = create_method(self.name, create_backbone("small"), CLASSES, **self.recipe)
+        method = create_method(
+            self.name, create_backbone("small"), CLASSES, make_recipe(self.name, self.changes)
+        )
         method.initialize(mx.init.Normal(0.01))
         method(mx.nd.zeros((1, 3, SIZE, SIZE)))
         method.start()
@@ -115,7 +118,7 @@ class MethodConformance:
         for size in (33, 65, 97, 100):
             batch = make_batch(size=size)
             maps = method.localize(batch["image"], batch["label"])
-            assert tuple(maps) == method.score_maps
+            assert tuple(maps) == tuple(method.score_maps)
             for values in maps.values():
                 assert values.shape[:2] == (BATCH, CLASSES) and np.isfinite(values.asnumpy()).all()
 

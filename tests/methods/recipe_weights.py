@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import zlib
 
 import numpy as np
@@ -48,3 +49,43 @@ def load_icd_recipe(method, inference: bool = False) -> None:
         else:
             value = recipe_value(original, parameter.shape) * np.float32(ICD_FACTORS.get(original, 1))
         parameter.set_data(mx.nd.array(value.astype(np.float32)))
+
+
+TORCH_FIELDS = {"gamma": "weight", "beta": "bias"}
+
+
+def resnet38_key(name: str) -> str:
+    """The PyTorch key of a parameter of ResNet-38 or of a head on it: b4_5_bn_branch2b1_gamma, b4_5.bn_branch2b1.weight."""
+    match = re.fullmatch(
+        r"(b\d(?:_\d)?|bn7|conv1a|fc8)_(?:((?:conv|bn)_branch\w+?)_)?(weight|gamma|beta|running_\w+)", name
+    )
+    block, layer, field = match.groups()
+    return ".".join(part for part in (block, layer, TORCH_FIELDS.get(field, field)) if part)
+
+
+def load_resnet38_recipe(block, factor=0.2) -> None:
+    """Set the parameters of a ResNet-38 and its head to the goldens' values."""
+    import mxnet as mx
+
+    block.initialize()
+    for name, parameter in block.collect_params().items():
+        key = resnet38_key(name)
+        random = np.random.RandomState(zlib.crc32(key.encode()) & 0x7FFFFFFF)
+        if "bn" not in key:
+            value = recipe_value(key, parameter.shape)
+        elif key.endswith("running_var"):
+            value = 1 + 0.1 * abs(random.randn(*parameter.shape))
+        else:
+            value = 0.1 * random.randn(*parameter.shape) + (1 if key.endswith("weight") else 0)
+        if re.search(r"b[2-5](_\d)?\.conv_branch2b1\.|b[67]\.conv_branch2b2\.", key):
+            value = value * np.float32(factor)
+        parameter.set_data(mx.nd.array(value.astype(np.float32)))
+
+
+def unnormalised(image):
+    """What a network that normalises by itself must see to have the golden's normalised input inside."""
+    import mxnet as mx
+
+    mean, std = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
+    pixels = 255 * (image.astype(np.float64) * std[:, None, None] + mean[:, None, None])
+    return mx.nd.array(pixels.astype(np.float32))

@@ -11,7 +11,7 @@ from recipe_weights import load_icd_recipe
 from icd.backbones import create_backbone
 from icd.compat import mx
 from icd.engine.fit import make_trainer, train_step
-from icd.methods import create_method
+from icd.methods import create_method, make_recipe
 from icd.methods.base import TagLoss
 from icd.methods.icd import BottomUpLoss, Network, SignStatistics, SuperpixelRefinement, TopDownLoss
 
@@ -20,7 +20,7 @@ NDArray = mx.nd.array
 
 def make_icd(inference=False):
     """VGG-16 ICD with dropout off and the goldens' weights."""
-    method = create_method("icd", create_backbone("vgg16"), 20, dropout=0.0)
+    method = create_method("icd", create_backbone("vgg16"), 20, make_recipe("icd", {"dropout": 0.0}))
     load_icd_recipe(method, inference)
     method.hybridize()
     return method
@@ -200,7 +200,7 @@ def test_cam_loss(golden, parity):
     logit = NDArray(g["logit"][:, :, None, None])
     logit.attach_grad()
     with mx.autograd.record():
-        value = TagLoss(prefix="")(logit, NDArray(g["label"]))
+        value = TagLoss()(logit, NDArray(g["label"]))
     value.backward()
     parity("operators", "CAM loss gradient", logit.grad.asnumpy()[:, :, 0, 0], g["grad_logit"], 1e-6)
 

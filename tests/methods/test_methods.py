@@ -10,11 +10,19 @@ from icd.backbones import create_backbone
 from icd.compat import mx
 from icd.engine.fit import make_trainer
 from icd.errors import InputError
-from icd.methods import METHODS, create_method
+from icd.methods import METHODS, create_method, make_recipe
 
 
 class TestCAM(MethodConformance):
     name = "cam"
+
+
+class TestEPS(MethodConformance):
+    name = "eps"
+
+
+class TestEPSBaseline(MethodConformance):
+    name = "eps_cam"
 
 
 class TestICD(MethodConformance):
@@ -48,10 +56,14 @@ def test_every_method_has_its_conformance_class():
 
 
 def test_unknown_names_are_refused():
-    with pytest.raises(InputError, match="cam or icd"):
+    with pytest.raises(InputError, match="cam or icd or eps"):
         create_method("cma", create_backbone("small"), 3)
     with pytest.raises(InputError, match="learning_rate"):
-        create_method("cam", create_backbone("small"), 3, learning_rat=1)
+        make_recipe("cam", {"learning_rat": 1})
+    with pytest.raises(InputError, match="voc, embedded"):
+        make_recipe("cam", published="coco")
+    with pytest.raises(InputError, match="dropout: expected a value like 0.5; found 'much'"):
+        make_recipe("cam", {"dropout": "much"})
     with pytest.raises(InputError, match="vgg16"):
         create_backbone("vgg61")
 
