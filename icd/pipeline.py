@@ -21,7 +21,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from icd.backbones import BACKBONES
-from icd.data.batches import InferenceBatches, TrainBatches
+from icd.data.batches import InferenceBatches, TrainBatches, batches_in_epoch
 from icd.data.check import RunFolders, check_run
 from icd.data.dataset import TagDataset
 from icd.engine import checkpoint
@@ -123,7 +123,9 @@ class Run:
     @property
     def length(self):
         """Epochs and steps of the training."""
-        return training_length(self.recipe, max(1, len(self.ids) // self.recipe.batch_size))
+        recipe = self.recipe
+        batches = batches_in_epoch(len(self.ids), recipe.batch_size, recipe.keep_last_batch)
+        return training_length(recipe, max(1, batches))
 
     @property
     def weights(self) -> Path:
@@ -196,7 +198,9 @@ def train(run: Run) -> None:
     recipe = run.recipe
     dataset = TagDataset(run.image_root, run.annotation_root, run.ids, run.classes, run.planes)
     augmentation = METHODS[run.method].augmentation(recipe)
-    batches = TrainBatches(dataset, recipe.batch_size, augmentation, run.seed, run.workers)
+    batches = TrainBatches(
+        dataset, recipe.batch_size, augmentation, run.seed, run.workers, recipe.keep_last_batch
+    )
     method = _build(run, pretrained=run.pretrained)
     options = FitOptions(
         run.snapshot, run.seed, run.num_save, run.log_frequency, run.resume, run.begin_epoch, _facts(run)

@@ -7,9 +7,16 @@ from icd.backbones.mobilenet_v2 import MobileNetV2
 from icd.backbones.resnet38 import ResNet38
 from icd.backbones.small import Small
 from icd.backbones.vgg16 import VGG16
+from icd.backbones.vgg16_torchvision import VGG16Torchvision
 from icd.errors import InputError
 
-BACKBONES = {"vgg16": VGG16, "resnet38": ResNet38, "mobilenet_v2": MobileNetV2, "small": Small}
+BACKBONES = {
+    "vgg16": VGG16,
+    "vgg16_torchvision": VGG16Torchvision,
+    "resnet38": ResNet38,
+    "mobilenet_v2": MobileNetV2,
+    "small": Small,
+}
 
 
 def create_backbone(name: str) -> Backbone:

@@ -47,6 +47,9 @@ class Backbone(HybridBlock):
         """
         raise NotImplementedError
 
+    def extend_activations(self, make) -> None:
+        """Put `make(name, channels)` behind every ReLU of the trunk; a backbone that has no plain ReLUs leaves it."""
+
     def superpixel_features(self, images):
         """Features by which superpixels are merged; images as for the backbone itself."""
         return self(images)

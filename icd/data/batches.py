@@ -36,8 +36,13 @@ def random_stream(purpose: int, seed: int, epoch: int, index: int = 0) -> np.ran
     return np.random.RandomState(key)
 
 
+def batches_in_epoch(num_images: int, batch_size: int, keep_last: bool) -> int:
+    """How many batches an epoch has."""
+    return -(-num_images // batch_size) if keep_last else num_images // batch_size
+
+
 class TrainBatches:
-    """Shuffled, augmented batches; the last, incomplete one of an epoch is left out.
+    """Shuffled, augmented batches.
 
     Parameters
     ----------
@@ -49,6 +54,8 @@ class TrainBatches:
         0 or larger.
     workers : int
         Number of loader processes; 0 loads in this process.
+    keep_last : bool
+        Whether an epoch ends with the smaller batch of the images that are left.
 
     Raises
     ------
@@ -56,12 +63,13 @@ class TrainBatches:
         The dataset has fewer images than one batch.
     """
 
-    def __init__(self, dataset: TagDataset, batch_size: int, augmentation, seed: int, workers: int = 0):
+    def __init__(self, dataset: TagDataset, batch_size: int, augmentation, seed, workers=0, keep_last=False):
         if len(dataset) < batch_size:
             found = f"a batch size of {batch_size} for a list of {len(dataset)}"
             remedy = f"Give --batch-size {len(dataset)} or less, or a longer list."
             raise InputError("--batch-size", "at most as many images as the list has", found, remedy)
         self._ids, self.batch_size, self._seed = dataset.ids, batch_size, seed
+        self._length = batches_in_epoch(len(dataset), batch_size, keep_last)
         self._workers = Workers(_LoadTrainSample(dataset, augmentation, seed), workers)
 
     @property
@@ -71,7 +79,7 @@ class TrainBatches:
 
     def __len__(self) -> int:
         """Batches in an epoch."""
-        return len(self._ids) // self.batch_size
+        return self._length
 
     def epoch(self, number: int, start_batch: int = 0, end_batch: int = None):
         """Yield the batches of epoch `number` (from 0), from `start_batch` on and before `end_batch`."""

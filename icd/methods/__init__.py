@@ -6,10 +6,18 @@ from dataclasses import fields, replace
 
 from icd.errors import InputError
 from icd.methods.cam import CAM
+from icd.methods.drs import DRS, DRSClassifier
 from icd.methods.eps import EPS, Baseline
 from icd.methods.icd import ICD
 
-METHODS = {"cam": CAM, "icd": ICD, "eps": EPS, "eps_cam": Baseline}
+METHODS = {
+    "cam": CAM,
+    "icd": ICD,
+    "eps": EPS,
+    "eps_cam": Baseline,
+    "drs": DRS,
+    "drs_classifier": DRSClassifier,
+}
 
 
 def create_method(name: str, backbone, num_classes: int, recipe=None):

@@ -26,6 +26,8 @@ class BaseRecipe:
         Side of the training crop.
     num_epoch, num_iterations : int
         Length of the training; steps count where `num_epoch` is 0.
+    keep_last_batch : bool
+        Whether an epoch ends with the smaller batch of the images that are left.
     schedule, optimizer : str
         Names in `icd.engine.schedules` and `icd.engine.optimizers`, which say what they read.
     new_layer_multiplier : float
@@ -46,6 +48,7 @@ class BaseRecipe:
     schedule: str = "poly_by_step"
     poly_power: float = 0.9
     decay_epochs: tuple = ()
+    keep_last_batch: bool = False
     new_layer_multiplier: float = 10.0
     backbone_multiplier: float = 1.0
 

@@ -16,10 +16,14 @@ from icd.data.tags import annotation_path, read_tags
 from icd.data.workers import Workers
 from icd.files import mask_path, read_saliency, write_mask
 from icd.layouts import find_score_maps, read_layout
-from icd.refine.seeds import CAM_THRESHOLD, cam_seed, crf_seed, icd_seed
+from icd.refine.seeds import CAM_THRESHOLD, DRS_LEAST, cam_seed, crf_seed, drs_seed, icd_seed
 
 VARIANTS = ("nocrf", "crf", "sal")
-POLICIES = {"icd": "none", "cam": f"fixed {CAM_THRESHOLD} of the maximum"}
+POLICIES = {
+    "icd": "none",
+    "cam": f"fixed {CAM_THRESHOLD} of the maximum",
+    "drs": f"fixed {DRS_LEAST}, and the saliency where it is used",
+}
 """The rules of seeds, and how each comes by its background threshold."""
 
 
@@ -98,6 +102,8 @@ class SeedJob:
     def _seed(self, maps, image_id, saliency):
         if self.rule == "icd":
             return icd_seed(maps, self._read(self.cam_root, image_id), saliency)
+        if self.rule == "drs":
+            return drs_seed(maps, saliency)
         return cam_seed(maps, self.cam_threshold, saliency)
 
 

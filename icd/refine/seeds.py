@@ -1,7 +1,7 @@
 """Seeds: partial masks from score maps. In: score maps of one image, perhaps saliency. Out: class numbers, 255 = ignore.
 
-Two rules: ICD's (the sign of the top-down logit is the answer, no threshold) and the usual one for CAM (a share of the
-maximum). Both in the variants without CRF, with dense CRF, and with saliency as background.
+Three rules: ICD's (the sign of the top-down logit is the answer, no threshold), the usual one for CAM (a share of the
+maximum) and that of DRS. All in the variants without CRF, with dense CRF, and with saliency as background.
 """
 
 from __future__ import annotations
@@ -18,6 +18,9 @@ CAM_THRESHOLD = 0.2  # of the maximum; Zhou et al., CVPR 2016, section 3.2
 SALIENT = 0.01  # ICD: a pixel below this saliency is background
 LEAST_SALIENT_SHARE = 0.01  # ICD: with less than this share of salient pixels, saliency alone is not believed
 SEED_CONFIDENCE = 0.5  # ICD: probability of the seed's label in the CRF's unary term
+DRS_LEAST = 0.2  # DRS: alpha, the least value of a class
+DRS_SALIENT = 50  # DRS: what is above it, of 255, is salient
+DRS_SURE, DRS_MOST_SURE = 0.9, 2  # DRS: with more than two planes that sure, a pixel is ignored
 EPSILON = 1e-5
 
 
@@ -84,6 +87,36 @@ def cam_seed(cam: ScoreMaps, threshold: float = CAM_THRESHOLD, saliency=None) ->
     seed[background] = 0
     seed[~(background ^ foreground)] = IGNORE
     return seed
+
+
+def drs_seed(maps: ScoreMaps, saliency=None) -> np.ndarray:
+    """The pseudo label of DRS (Kim et al., AAAI 2021; spec drs 5.3 and 5.4).
+
+    Every class is worth its value, or nothing below 0.2; the background is worth 1 where the saliency is at most 50 of 255, and
+    else nothing. The largest wins. Ignored are pixels where more than two of all these exceed 0.9, and salient pixels that
+    no class wins. Values above 1 win even against the background: they are not clipped, as published.
+
+    Parameters
+    ----------
+    maps : ScoreMaps
+        Of the refinement network, raw.
+    saliency : numpy.ndarray, shape (H, W), uint8, optional
+        Without it nothing speaks for the background, and the pixels that no class wins are background.
+
+    Returns
+    -------
+    numpy.ndarray, shape (H, W), uint8
+    """
+    v = maps_on_image(maps)
+    v[v < DRS_LEAST] = 0
+    salient = np.ones(maps.size, bool) if saliency is None else saliency > DRS_SALIENT
+    planes = np.concatenate([(~salient[None]).astype(np.float32), v])
+    label = np.concatenate([[0], maps.classes]).astype(np.uint8)[planes.argmax(0)]
+    ignored = (planes > DRS_SURE).sum(0) > DRS_MOST_SURE
+    if saliency is not None:
+        ignored |= salient & (label == 0)
+    label[ignored] = IGNORE
+    return label
 
 
 def _background(from_scores: np.ndarray, saliency) -> np.ndarray:

@@ -25,9 +25,15 @@ def make_batch(seed=0, size=SIZE):
         "image": mx.nd.array(random.randint(0, 256, (BATCH, 3, size, size)), dtype="float32"),
         "label": mx.nd.array(label),
         "saliency": mx.nd.array(random.rand(BATCH, size, size)),
+        "target": mx.nd.array(random.randint(0, 256, (BATCH, CLASSES, size, size))) * label_planes(label),
         "superpixel": mx.nd.array(np.tile(ids, (BATCH, 1, 1)), dtype="float32"),
         "regions": mx.nd.arange(int(ids.max()) + 1),
     }
+
+
+def label_planes(label):
+    """Tags (N, C) as planes (N, C, 1, 1), which multiply maps."""
+    return mx.nd.array(label[:, :, None, None])
 
 
 def parameters_of(method):

@@ -25,6 +25,16 @@ class TestEPSBaseline(MethodConformance):
     name = "eps_cam"
 
 
+class TestDRSClassifier(MethodConformance):
+    name = "drs_classifier"
+    changes = {"image_size": 65}
+
+
+class TestDRS(MethodConformance):
+    name = "drs"
+    changes = {"image_size": 65}
+
+
 class TestICD(MethodConformance):
     name = "icd"
 

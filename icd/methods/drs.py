@@ -1,0 +1,253 @@
+"""DRS: suppressing the most telling regions makes a classifier's maps cover the object; a second network refines them.
+
+Kim, Han & Kim, "Discriminative Region Suppression for Weakly-Supervised Semantic Segmentation", AAAI 2021. Beyond tags the
+pseudo labels need saliency maps (the authors': PoolNet), and the authors choose the epoch with the true masks of the
+training images; here the last epoch is taken unless `--choose-epoch best` says otherwise.
+
+Published numbers: DeepLab-v2, ResNet-101 from COCO weights, trained on the pseudo labels: VOC 2012 val 70.4 % (released
+model, with CRF), headline 71.4 %. None for the maps or pseudo labels themselves. Command: `icd run drs`, which first runs
+`drs_classifier`, 15 epochs of 1,059 steps, and then the refinement network, 30 epochs.
+
+Symbols (spec drs 2 and 3): x an activation, u the control of a channel, Z the last map, A localization maps of the classifier, T
+their winner-take-all, the target of the refinement network.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from icd.compat import mx
+from icd.data.augment import SquareCrop
+from icd.data.views import Squares
+from icd.methods.base import BaseRecipe, HybridBlock, Method, TagLoss, nn
+
+EXTRA_CHANNELS = 512
+
+
+@dataclass(frozen=True)
+class ClassifierRecipe(BaseRecipe):
+    """The classifier's hyper-parameters. `control` 0: learned; else the fixed share of the maximum, 1 switching DRS off."""
+
+    image_size: int = 320
+    batch_size: int = 10
+    num_epoch: int = 15
+    learning_rate: float = 1e-3
+    weight_decay: float = 5e-4
+    nesterov: bool = True
+    schedule: str = "decay_by_epoch"
+    decay_epochs: tuple = (5, 10)
+    keep_last_batch: bool = True
+    resized: int = 384
+    infer_sides: tuple = (256, 320, 384)
+    control: float = 0.0
+
+
+@dataclass(frozen=True)
+class RefinementRecipe(BaseRecipe):
+    """The refinement network's hyper-parameters."""
+
+    image_size: int = 320
+    batch_size: int = 10
+    num_epoch: int = 30
+    learning_rate: float = 1e-4
+    weight_decay: float = 0.0
+    optimizer: str = "adam"
+    schedule: str = "decay_by_epoch"
+    decay_epochs: tuple = (10, 20)
+    keep_last_batch: bool = True
+    new_layer_multiplier: float = 1.0
+    infer_sides: tuple = (256, 320, 384)
+
+
+class Network(HybridBlock):
+    """A backbone and four convolutions whose output is the map of every class.
+
+    Parameters
+    ----------
+    make_suppression : callable, optional
+        (name, channels) -> what follows every ReLU. A backbone without plain ReLUs (MobileNetV2) is left as it is.
+    initial : mxnet.init.Initializer
+        Of the four convolutions.
+    """
+
+    def __init__(self, backbone, num_classes, initial, make_suppression=None):
+        super().__init__(prefix="")
+        self.backbone = backbone
+        self.extra = nn.HybridSequential(prefix="")
+        if make_suppression is not None:
+            backbone.extend_activations(make_suppression)
+        channels = backbone.channels
+        for number in (1, 2, 3):
+            self.extra.add(_convolution(number, channels, EXTRA_CHANNELS, 3, initial))
+            self.extra.add(nn.Activation("relu", prefix=""))
+            if make_suppression is not None:
+                self.extra.add(make_suppression(f"extra_relu{number}", EXTRA_CHANNELS))
+            channels = EXTRA_CHANNELS
+        self.extra.add(_convolution(4, channels, num_classes, 1, initial))
+
+    def hybrid_forward(self, F, images):
+        """Map images (N, 3, H, W) to Z (N, C, h, w)."""
+        return self.extra(self.backbone(images))
+
+
+def _convolution(number, channels, outputs, kernel, initial):
+    return nn.Conv2D(
+        outputs,
+        kernel,
+        padding=kernel // 2,
+        in_channels=channels,
+        weight_initializer=initial,
+        prefix=f"extra_conv{number}_",
+    )
+
+
+class Suppression(HybridBlock):
+    """min(x, u max x): no value of a channel may be more than a share u of the channel's largest one.
+
+    Parameters
+    ----------
+    control : float
+        u; or 0: sigmoid(W g), with g the channels' means and W learned.
+    """
+
+    def __init__(self, name, channels, control):
+        super().__init__(prefix="")
+        self.control, self.fc = control, None
+        if not control:
+            self.fc = nn.Dense(
+                channels,
+                use_bias=False,
+                in_units=channels,
+                weight_initializer=mx.init.Normal(0.01),
+                prefix=f"{name}_fc_0_",
+            )
+
+    def hybrid_forward(self, F, x):
+        """Map activations (N, C, h, w), 0 and more, to suppressed ones."""
+        largest = F.max(x, axis=(2, 3), keepdims=True)
+        if self.fc is None:
+            return F.broadcast_minimum(x, self.control * largest)
+        u = F.sigmoid(self.fc(F.mean(x, axis=(2, 3))))
+        return F.broadcast_minimum(x, F.broadcast_mul(largest, F.expand_dims(F.expand_dims(u, 2), 3)))
+
+
+class SquareMethod(Method):
+    """A method that sees every image squeezed into squares."""
+
+    backbone = "vgg16_torchvision"
+    fusion, alignment = "max", "corners"
+
+    @staticmethod
+    def presentation(recipe, infer_size):
+        """Three sides, all from the square of the training's size."""
+        return Squares(recipe.image_size, tuple(recipe.infer_sides))
+
+
+class DRSClassifier(SquareMethod):
+    """Step 1: the classifier with suppression. Its score maps, 8 bits of one training crop's size, are step 2's target."""
+
+    recipes = {
+        "voc": ClassifierRecipe(),
+        "embedded": ClassifierRecipe(
+            image_size=160,
+            resized=192,
+            batch_size=8,
+            num_epoch=12,
+            learning_rate=0.003,
+            decay_epochs=(8, 11),
+            infer_sides=(128, 160, 192),
+        ),
+    }
+    score_maps = {"cam": "cam"}
+    map_type = "uint8"
+
+    def __init__(self, backbone, num_classes, recipe):
+        super().__init__(backbone, num_classes, recipe)
+
+        def make_suppression(name, channels):
+            return Suppression(name, channels, recipe.control)
+
+        initial = mx.init.MSRAPrelu(factor_type="out", slope=0)
+        self.network = Network(backbone, num_classes, initial, make_suppression)
+        self.tag_loss = TagLoss(average=True)
+        self._set_groups()
+
+    def _set_groups(self):
+        """Learning rates of the four groups: 1 and 2 for the body's weights and biases, 10 and 20 for what is new (spec drs 2.6)."""
+        recipe = self.recipe
+        for name, parameter in self.collect_params().items():
+            new = "extra" in name or "_fc_" in name
+            rate = recipe.new_layer_multiplier if new else recipe.backbone_multiplier
+            parameter.lr_mult = rate * (2 if name.endswith("_bias") else 1)
+
+    @staticmethod
+    def augmentation(recipe):
+        """Squeezed into a square, then a smaller crop."""
+        return SquareCrop(recipe.image_size, recipe.resized)
+
+    def losses(self, outputs, part):
+        """The tag loss."""
+        return {"cam": self.tag_loss(outputs, part["label"])}
+
+    def localize(self, images, labels):
+        """Each class's positive part on the training crop's grid, over (its maximum + 1e-5)."""
+        maps = resize_corners(mx.nd.relu(self.network(images)), self.recipe.image_size)
+        largest = mx.nd.max(maps, axis=(2, 3), keepdims=True)
+        return {"cam": mx.nd.broadcast_div(maps, largest + 1e-5)}
+
+
+class DRS(SquareMethod):
+    """Step 2: the refinement network, which learns the winner-take-all maps of step 1 and whose output is the result."""
+
+    recipes = {
+        "voc": RefinementRecipe(),
+        "embedded": RefinementRecipe(
+            image_size=160,
+            batch_size=8,
+            num_epoch=10,
+            learning_rate=1e-3,
+            decay_epochs=(6, 9),
+            infer_sides=(128, 160, 192),
+        ),
+    }
+    needs = ("target",)
+    score_maps = {"drs": "drs"}
+    teacher = "drs_classifier"
+
+    def __init__(self, backbone, num_classes, recipe):
+        super().__init__(backbone, num_classes, recipe)
+        self.network = Network(backbone, num_classes, mx.init.Normal(0.01))
+        backbone.collect_params().setattr("lr_mult", recipe.backbone_multiplier)
+        self.network.extra.collect_params().setattr("lr_mult", recipe.new_layer_multiplier)
+        self.refinement_loss = RefinementLoss()
+
+    @staticmethod
+    def augmentation(recipe):
+        """Squeezed into a square, target and all."""
+        return SquareCrop(recipe.image_size, recipe.image_size)
+
+    def losses(self, outputs, part):
+        """The mean squared distance to the winner-take-all target."""
+        Z = resize_corners(outputs, self.recipe.image_size)
+        return {"refinement": self.refinement_loss(Z, part["target"] / 255)}
+
+    def localize(self, images, labels):
+        """Z, raw."""
+        return {"drs": self.network(images)}
+
+
+class RefinementLoss(HybridBlock):
+    """The mean square of Z - T over classes and pixels, summed over the images."""
+
+    def __init__(self):
+        super().__init__(prefix="")
+
+    def hybrid_forward(self, F, Z, A):
+        """Map the network's output and the target maps, both (N, C, S, S), to the loss (1,)."""
+        T = A * F.broadcast_equal(A, F.max(A, axis=1, keepdims=True))
+        return F.sum(F.mean(F.square(Z - T), axis=(1, 2, 3)))
+
+
+def resize_corners(maps, side: int):
+    """Bilinear to a square, the outermost cells on the outermost pixels."""
+    return mx.nd.contrib.BilinearResize2D(maps, height=side, width=side, align_corners=True)
