@@ -4,7 +4,8 @@
 `sgd`         MXNet's: v = m v - lr (g + wd w), w += v; the learning rate is inside the momentum (ICD, made with MXNet)
 `torch_sgd`   PyTorch's: v = m v + (g + wd w), w -= lr v, or lr (g + wd w + m v) with Nesterov's momentum: after a change of
               the learning rate the two differ (spec drs, port notes)
-`adam`        Adam, betas 0.9 and 0.999, epsilon 1e-8
+`torch_adam`  PyTorch's Adam, betas 0.9 and 0.999, epsilon 1e-8: beside MXNet's, epsilon is added to the root of the corrected
+              second moment, which matters for gradients of 1e-6 and less
 ============  ==========================================================================================================
 """
 
@@ -16,8 +17,8 @@ from icd.compat import mx
 def make_optimizer(recipe):
     """The optimizer of a recipe: its `optimizer`, `learning_rate`, `weight_decay`, and `momentum` and `nesterov` if any."""
     common = {"learning_rate": recipe.learning_rate, "wd": recipe.weight_decay}
-    if recipe.optimizer == "adam":
-        return mx.optimizer.Adam(**common)
+    if recipe.optimizer == "torch_adam":
+        return TorchAdam(**common)
     if recipe.optimizer == "torch_sgd":
         return TorchSGD(momentum=recipe.momentum, nesterov=recipe.nesterov, **common)
     return mx.optimizer.SGD(momentum=recipe.momentum, **common)
@@ -47,3 +48,24 @@ class TorchSGD(mx.optimizer.Optimizer):
         g = grad * self.rescale_grad + self._get_wd(index) * weight
         state[:] = self.momentum * state + g
         weight[:] = weight - self._get_lr(index) * (g + self.momentum * state if self.nesterov else state)
+
+
+@mx.optimizer.register
+class TorchAdam(mx.optimizer.Optimizer):
+    """Adam (Kingma & Ba, ICLR 2015) with the published betas, epsilon beside the corrected second moment."""
+
+    BETAS, EPSILON = (0.9, 0.999), 1e-8
+
+    def create_state(self, index, weight):
+        """First and second moment, at first zero."""
+        return mx.nd.zeros_like(weight), mx.nd.zeros_like(weight)
+
+    def update(self, index, weight, grad, state):
+        """Update one parameter in place."""
+        self._update_count(index)
+        t = self._index_update_count[index]
+        g = grad * self.rescale_grad + self._get_wd(index) * weight
+        for moment, beta, value in zip(state, self.BETAS, (g, g * g)):
+            moment[:] = beta * moment + (1 - beta) * value
+        first, second = (moment / (1 - beta**t) for moment, beta in zip(state, self.BETAS))
+        weight[:] = weight - self._get_lr(index) * first / (second.sqrt() + self.EPSILON)

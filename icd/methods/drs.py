@@ -51,7 +51,7 @@ class RefinementRecipe(BaseRecipe):
     num_epoch: int = 30
     learning_rate: float = 1e-4
     weight_decay: float = 0.0
-    optimizer: str = "adam"
+    optimizer: str = "torch_adam"
     schedule: str = "decay_by_epoch"
     decay_epochs: tuple = (10, 20)
     keep_last_batch: bool = True
@@ -170,6 +170,7 @@ class DRSClassifier(SquareMethod):
         initial = mx.init.MSRAPrelu(factor_type="out", slope=0)
         self.network = Network(backbone, num_classes, initial, make_suppression)
         self.tag_loss = TagLoss(average=True)
+        self.share_of_maximum = ShareOfMaximum(recipe.image_size)
         self._set_groups()
 
     def _set_groups(self):
@@ -191,9 +192,7 @@ class DRSClassifier(SquareMethod):
 
     def localize(self, images, labels):
         """Each class's positive part on the training crop's grid, over (its maximum + 1e-5)."""
-        maps = resize_corners(mx.nd.relu(self.network(images)), self.recipe.image_size)
-        largest = mx.nd.max(maps, axis=(2, 3), keepdims=True)
-        return {"cam": mx.nd.broadcast_div(maps, largest + 1e-5)}
+        return {"cam": self.share_of_maximum(self.network(images))}
 
 
 class DRS(SquareMethod):
@@ -219,7 +218,7 @@ class DRS(SquareMethod):
         self.network = Network(backbone, num_classes, mx.init.Normal(0.01))
         backbone.collect_params().setattr("lr_mult", recipe.backbone_multiplier)
         self.network.extra.collect_params().setattr("lr_mult", recipe.new_layer_multiplier)
-        self.refinement_loss = RefinementLoss()
+        self.refinement_loss = RefinementLoss(recipe.image_size)
 
     @staticmethod
     def augmentation(recipe):
@@ -228,8 +227,7 @@ class DRS(SquareMethod):
 
     def losses(self, outputs, part):
         """The mean squared distance to the winner-take-all target."""
-        Z = resize_corners(outputs, self.recipe.image_size)
-        return {"refinement": self.refinement_loss(Z, part["target"] / 255)}
+        return {"refinement": self.refinement_loss(outputs, part["target"] / 255)}
 
     def localize(self, images, labels):
         """Z, raw."""
@@ -237,17 +235,32 @@ class DRS(SquareMethod):
 
 
 class RefinementLoss(HybridBlock):
-    """The mean square of Z - T over classes and pixels, summed over the images."""
+    """The mean square of Z - T over classes and pixels, summed over the images; Z is resized to `side` first."""
 
-    def __init__(self):
+    def __init__(self, side):
         super().__init__(prefix="")
+        self.side = side
 
     def hybrid_forward(self, F, Z, A):
-        """Map the network's output and the target maps, both (N, C, S, S), to the loss (1,)."""
+        """Map the network's output (N, C, h, w) and the target maps (N, C, S, S) to the loss (1,)."""
+        Z = resize_corners(F, Z, self.side)
         T = A * F.broadcast_equal(A, F.max(A, axis=1, keepdims=True))
         return F.sum(F.mean(F.square(Z - T), axis=(1, 2, 3)))
 
 
-def resize_corners(maps, side: int):
+class ShareOfMaximum(HybridBlock):
+    """The positive part of each map, resized to a square, over (its maximum + 1e-5) (spec drs 2.3)."""
+
+    def __init__(self, side):
+        super().__init__(prefix="")
+        self.side = side
+
+    def hybrid_forward(self, F, Z):
+        """Map Z (N, C, h, w) to shares (N, C, S, S), less than 1."""
+        maps = resize_corners(F, F.relu(Z), self.side)
+        return F.broadcast_div(maps, F.max(maps, axis=(2, 3), keepdims=True) + 1e-5)
+
+
+def resize_corners(F, maps, side: int):
     """Bilinear to a square, the outermost cells on the outermost pixels."""
-    return mx.nd.contrib.BilinearResize2D(maps, height=side, width=side, align_corners=True)
+    return F.contrib.BilinearResize2D(maps, height=side, width=side, align_corners=True)

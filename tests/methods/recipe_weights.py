@@ -82,6 +82,30 @@ def load_resnet38_recipe(block, factor=0.2) -> None:
         parameter.set_data(mx.nd.array(value.astype(np.float32)))
 
 
+def drs_key(name: str) -> str:
+    """The original's name of a parameter of DRS: features_28_weight, features.28.weight."""
+    return re.sub(
+        r"^(features_\d+|\w+?_relu\d_fc_0|extra_conv\d)_",
+        lambda m: re.sub(r"_(?=\d+_|fc_)", ".", m[0])[:-1] + ".",
+        name,
+    )
+
+
+def load_drs_recipe(method, refinement=False) -> None:
+    """Set the parameters of one of DRS's networks to the goldens' values."""
+    import mxnet as mx
+
+    method.initialize()
+    for name, parameter in method.collect_params().items():
+        key = drs_key(name)
+        value = recipe_value(key, parameter.shape)
+        if key == "extra_conv4.weight":
+            value = value * np.float32(1 / 4 if refinement else 1 / 8)
+        elif len(parameter.shape) == 4 and not refinement:
+            value = value * np.float32(1.25)
+        parameter.set_data(mx.nd.array(value))
+
+
 def unnormalised(image):
     """What a network that normalises by itself must see to have the golden's normalised input inside."""
     import mxnet as mx

@@ -7,6 +7,7 @@ import csv
 import numpy as np
 import pytest
 from recipe_weights import load_icd_recipe
+from tables import compare_tables, decays
 
 from icd.backbones import create_backbone
 from icd.compat import mx
@@ -205,29 +206,6 @@ def test_cam_loss(golden, parity):
     parity("operators", "CAM loss gradient", logit.grad.asnumpy()[:, :, 0, 0], g["grad_logit"], 1e-6)
 
 
-def tables(rows, arrays):
-    """Norms and first 64 entries of the goldens' table rows, ours beside theirs."""
-    for row, array in zip(rows, arrays):
-        values = array.astype(np.float64).ravel()
-        first = np.zeros(64)
-        first[: min(64, values.size)] = values[:64]
-        yield np.linalg.norm(values), row[0], first, row[1:], np.linalg.norm(values) / np.sqrt(values.size)
-
-
-def compare_tables(parity, part, what, rows, arrays, norm_tolerance, first_tolerance, names):
-    norms, firsts = [], []
-    for name, (norm, expected, first, expected_first, rms) in zip(names, tables(rows, arrays)):
-        norms.append(abs(norm - expected) / max(expected, 1e-30))
-        factor = (
-            1 if name != "conv1_1_bias" else first_tolerance / 0.3
-        )  # its gradient is tiny: 30 % (golden README)
-        firsts.append(np.abs(first - expected_first).max() / max(rms, 1e-30) * factor)
-    parity(
-        part, f"{what}: norms of {len(norms)} arrays (relative)", norms, np.zeros(len(norms)), norm_tolerance
-    )
-    parity(part, f"{what}: first 64 entries (of the rms)", firsts, np.zeros(len(firsts)), first_tolerance)
-
-
 @pytest.mark.slow
 def test_forward_and_gradients_of_the_whole_graph(golden, parity):
     inputs = np.load(golden / "icd/graph/inputs.npz")
@@ -298,13 +276,10 @@ def test_three_optimizer_steps(golden, parity):
 
 
 def decay_of_weights(parity, title, expected, names, trained, deltas, initial):
-    """A projection on the initial value: shows a wrong decay, multiplier or gradient scale that norms hide."""
-    deviations = []
-    for i, delta in zip(trained, deltas):
-        if names[i].endswith("_weight"):
-            value = initial[names[i]]
-            decay = (delta * value).sum() / (value * value).sum()
-            deviations.append(abs(decay - expected[i]) / (1e-9 + 1e-3 * abs(expected[i])))
+    chosen = [(i, delta) for i, delta in zip(trained, deltas) if names[i].endswith("_weight")]
+    ours = decays([delta for _, delta in chosen], [initial[names[i]] for i, _ in chosen])
+    theirs = np.array([expected[i] for i, _ in chosen])
+    deviations = np.abs(ours - theirs) / (1e-9 + 1e-3 * np.abs(theirs))
     parity(title, "decay of weights (of 1e-9 + 0.1 %)", deviations, np.zeros(len(deviations)), 1)
 
 
