@@ -82,7 +82,10 @@ setup(
     install_requires=WHEELS["requirements"](
         os.environ.get("ICD_MXNET", ""), WHEELS["has_screen_libraries"]()
     ),
-    extras_require={"test": ["pytest>=7", "hypothesis", "scipy", "scikit-image", "ruff==0.17.5"]},
+    extras_require={
+        "onnx": WHEELS["ONNX"],
+        "test": ["pytest>=7", "hypothesis", "scipy", "scikit-image", "ruff==0.17.5", *WHEELS["ONNX"]],
+    },
     entry_points={"console_scripts": ["icd = icd.cli.main:main"]},
     ext_modules=[CMakeExtension("icd._native")],
     cmdclass={"build_ext": CMakeBuild},

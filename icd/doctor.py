@@ -134,7 +134,10 @@ def _check_gpu(gpu, wheel: str) -> Finding:
     # No wheel has kernels for it, whichever is installed: say that rather than advise another wheel.
     why = devices.why_unusable(gpu, wheel if wheel in wheels.CUDA_WHEELS else "any mxnet-cu11x wheel")
     if why and wheel:
-        remedy = "Use --gpus '' (CPU), or an MXNet built from source for this GPU with CUDA 11.8 or newer"
+        remedy = (
+            "Use --gpus '' (CPU), or an MXNet built from source for this GPU with CUDA 11.8 or newer. "
+            "To localize on it without MXNet: `icd export-onnx`"
+        )
         return Finding(title, NOTE, why, remedy)
     named = f"{gpu.name} (sm_{gpu.capability[0]}{gpu.capability[1]})"
     if wheel == "mxnet":

@@ -310,6 +310,7 @@ def write_run_facts(run: Run) -> None:
         backbone=run.backbone,
         classes=list(run.classes),
         infer_size=run.infer_size,
+        weights=run.weights.name,
         superpixels=run.planes.get("superpixel"),
         crf=run.crf_preset if run.crf else None,
         image_root=run.image_root.absolute(),  # these four are where the report finds its pictures and truths

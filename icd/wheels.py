@@ -27,6 +27,9 @@ OPENCV, OPENCV_HEADLESS = "opencv-python>=4.5,<4.12", "opencv-python-headless>=4
 # What opencv-python asks of the system, and Debian's packages that have it.
 SCREEN_LIBRARIES = {"libGL.so.1": "libgl1", "libgthread-2.0.so.0": "libglib2.0-0"}
 GLUONCV = "gluoncv>=0.10.5"
+# MXNet's exporter needs onnx.mapping, which is deprecated since 1.16 and gone later. The lower bound keeps pip from trying
+# ever older sources.
+ONNX = ["onnx>=1.16,<1.17", "onnxruntime"]
 
 MXNET_VERSION = "1.9.1"
 # MXNet imports distutils, which Python 3.12 dropped and setuptools carries on.

@@ -19,6 +19,7 @@ COMMANDS = {
     "compare": "one table of several runs",
     "report": "write a run's report.html",
     "export": "write score maps or masks in another project's layout",
+    "export-onnx": "write a run's network for ONNX Runtime, which needs no MXNet",
 }
 
 
@@ -43,7 +44,7 @@ def main(argv=None) -> int:
     for name, help_line in COMMANDS.items():
         if name == chosen:  # only its module is imported: `icd evaluate` must not need MXNet
             try:
-                module = importlib.import_module(f"icd.cli.{name}")
+                module = importlib.import_module(f"icd.cli.{name.replace('-', '_')}")
             except ImportError as error:
                 return explain_import(error)
             subparser = subparsers.add_parser(

@@ -1,7 +1,8 @@
 """Localization of any method over a list of images. In: a trained method, whole images. Out: a file of score maps each.
 
 An image whose files are there already is skipped, so the stage can be stopped, resumed and split over machines. Batches go
-to the devices in turn; a batch is waited for when the next device is needed again.
+to the devices in turn; a batch is waited for when the next device is needed again. `score_maps_of` works without MXNet, on
+what another runtime computed.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections import deque
 import numpy as np
 from tqdm import tqdm
 
-from icd.compat import mx
+from icd import compat
 from icd.files import ScoreMaps, score_maps_path, write_score_maps
 
 
@@ -56,7 +57,7 @@ def localize(method, batches, contexts: list, folders: dict, map_type: str) -> N
 
 def localize_views(method, batch: dict, context) -> list:
     """What `method.localize` gives for every scale of a batch of `icd.data.batches.InferenceBatches`."""
-    outputs = []
+    mx, outputs = compat.mx, []
     for views in batch["views"]:
         label = np.repeat(batch["label"], len(views) // len(batch["label"]), axis=0)
         outputs.append(
@@ -70,8 +71,10 @@ def score_maps_of(method, batch: dict, outputs: list, place: int, map_type="floa
 
     Parameters
     ----------
+    method
+        Or anything else that has `score_maps`, `fusion` and `alignment`.
     outputs : list of dict
-        From `localize_views`.
+        From `localize_views`, or the same with numpy arrays.
     place : int
         The image's place in the batch.
 
@@ -85,7 +88,7 @@ def score_maps_of(method, batch: dict, outputs: list, place: int, map_type="floa
     for name in method.score_maps:
         grids = []
         for output in outputs:
-            maps = output[name][views * place : views * (place + 1)].asnumpy()[:, present]
+            maps = _as_numpy(output[name][views * place : views * (place + 1)])[:, present]
             # Of a mirrored pair the sum is kept; mirroring the grid mirrors what is interpolated from it.
             grids.append(maps[0] if views == 1 else maps[0] + maps[1, ..., ::-1])
         if method.fusion == "max" and len({grid.shape for grid in grids}) == 1:
@@ -101,6 +104,10 @@ def score_maps_of(method, batch: dict, outputs: list, place: int, map_type="floa
             method.alignment,
         )
     return found
+
+
+def _as_numpy(values) -> np.ndarray:
+    return values if isinstance(values, np.ndarray) else values.asnumpy()
 
 
 def _stored(maps: np.ndarray, map_type: str) -> np.ndarray:

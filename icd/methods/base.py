@@ -139,7 +139,11 @@ class Method(mx.gluon.Block):
         raise NotImplementedError
 
     def localize(self, images, labels) -> dict:
-        """Name the score maps of a batch of views, each (N, C, h, w); see `score_maps`."""
+        """Name the score maps of a batch of views, each (N, C, h, w); see `score_maps`.
+
+        `icd.engine.onnx_export` traces this function with a Symbol for `images` and None for `labels`. So it calls hybrid
+        blocks and what arrays and symbols share (`x.relu()`, not `mx.nd.relu(x)`), and does without the labels.
+        """
         raise NotImplementedError
 
 

@@ -113,7 +113,7 @@ class Baseline(RandomLongSideMethod):
 
     def localize(self, images, labels):
         """The positive part of the activation maps."""
-        return {"cam": mx.nd.relu(self(images))}
+        return {"cam": self(images).relu()}
 
 
 class EPS(RandomLongSideMethod):
@@ -147,7 +147,7 @@ class EPS(RandomLongSideMethod):
 
     def localize(self, images, labels):
         """The softmax over classes and background, of which the background is dropped."""
-        p = mx.nd.softmax(self(images), axis=1)
+        p = self(images).softmax(axis=1)
         return {"eps": p.slice_axis(axis=1, begin=0, end=self.num_classes)}
 
 
