@@ -20,7 +20,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from icd.backbones import BACKBONES
+from icd.backbones import find_backbone
 from icd.data.batches import InferenceBatches, TrainBatches, batches_in_epoch
 from icd.data.check import RunFolders, check_run
 from icd.data.dataset import TagDataset
@@ -350,4 +350,4 @@ def _facts(run: Run) -> dict:
 
 def needs_pretrained(backbone: str) -> bool:
     """Whether a backbone starts from pretrained weights."""
-    return bool(BACKBONES[backbone].pretrained_names)
+    return bool(find_backbone(backbone).pretrained_names)

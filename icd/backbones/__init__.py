@@ -19,13 +19,8 @@ BACKBONES = {
 }
 
 
-def create_backbone(name: str) -> Backbone:
-    """Make a backbone.
-
-    Parameters
-    ----------
-    name : str
-        A key of `BACKBONES`.
+def find_backbone(name: str) -> type:
+    """The class of a backbone.
 
     Raises
     ------
@@ -34,7 +29,12 @@ def create_backbone(name: str) -> Backbone:
     """
     if name not in BACKBONES:
         raise InputError("backbone", " or ".join(BACKBONES), repr(name))
-    return BACKBONES[name](prefix="")
+    return BACKBONES[name]
 
 
-__all__ = ["BACKBONES", "Backbone", "create_backbone"]
+def create_backbone(name: str) -> Backbone:
+    """Make a backbone; `name` and errors as for `find_backbone`."""
+    return find_backbone(name)(prefix="")
+
+
+__all__ = ["BACKBONES", "Backbone", "create_backbone", "find_backbone"]

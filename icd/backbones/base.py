@@ -1,7 +1,7 @@
 """What every backbone promises to the methods. In: RGB images 0..255. Out: named feature maps.
 
-All geometry is corner-aligned: with an input of S = stride * k + 1 pixels, cell (i, j) of the grid sits exactly on pixel
-(stride * i, stride * j).
+The geometry is corner-aligned unless a backbone says otherwise: with an input of S = stride * k + 1 pixels, cell (i, j) of
+the grid sits exactly on pixel (stride * i, stride * j).
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ class Backbone(HybridBlock):
         Channels of the trunk's output, the branch point of the methods' heads.
     stride : int
         Pixels from one cell of the grid to the next.
+    corner_aligned : bool
+        Whether cells sit on pixels as said above.
     pretrained_names : tuple of str
         Beginnings of the names of the parameters that a pretrained file must hold; empty: trained from scratch.
 
@@ -31,6 +33,7 @@ class Backbone(HybridBlock):
 
     channels: int
     stride: int
+    corner_aligned = True
     pretrained_names: tuple = ()
 
     def make_top(self, dropout: float, pooled: bool, suffix: str = "") -> Top:
@@ -73,16 +76,23 @@ class Top(HybridBlock):
         Each ends with its non-linearity.
     widths : list of int
         Output channels of the layers.
-        Without layers, those of the trunk.
     dropout : float
         After every layer, before the next one; the last dropped-out map is the first element of the output.
     channel_dropout : bool
         Whole channels are dropped.
+    channels : int, optional
+        Of the features, where there are no layers.
+
+    Attributes
+    ----------
+    channels : int
+        Of the output for the classifier.
     """
 
-    def __init__(self, layers, widths, dropout=0.0, pooling=None, channel_dropout=False):
+    def __init__(self, layers, widths, dropout=0.0, pooling=None, channel_dropout=False, channels=None):
         super().__init__(prefix="")
         self.widths = list(widths)
+        self.channels = self.widths[-1] if layers else channels
         self.pooling = pooling
         axes = (2, 3) if channel_dropout else ()
         self.dropout = nn.Dropout(dropout, axes=axes, prefix="") if dropout else None

@@ -67,7 +67,7 @@ class ResNet38(Backbone):
 
     def make_top(self, dropout, pooled, suffix=""):
         """No layers, only channel dropout; see `Backbone.make_top`. Never pooled."""
-        return Top([], [self.channels], dropout, channel_dropout=True)
+        return Top([], [], dropout, channel_dropout=True, channels=self.channels)
 
     def rename_pretrained(self, arrays):
         """Accept the names of MXNet's own file of model A1, "res4b5_branch2a_weight" (spec resnet38 6)."""

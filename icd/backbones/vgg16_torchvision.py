@@ -26,6 +26,7 @@ class VGG16Torchvision(Backbone):
 
     channels = 512
     stride = 8
+    corner_aligned = False  # pooling of 2 without padding: a cell lies between pixels
     pretrained_names = ("features_",)
 
     def __init__(self, prefix=""):
@@ -61,4 +62,4 @@ class VGG16Torchvision(Backbone):
 
     def make_top(self, dropout, pooled, suffix=""):
         """No layers, only dropout; see `Backbone.make_top`. Never pooled."""
-        return Top([], [self.channels], dropout)
+        return Top([], [], dropout, channels=self.channels)

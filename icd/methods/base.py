@@ -201,7 +201,7 @@ class TagClassifier(HybridBlock):
         self.fc8 = nn.Conv2D(
             num_outputs,
             1,
-            in_channels=self.top.widths[-1],
+            in_channels=self.top.channels,
             use_bias=bias,
             weight_initializer=weight,
             prefix="fc8_",

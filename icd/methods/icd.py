@@ -19,6 +19,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from icd.compat import mx
+from icd.errors import InputError
 from icd.methods.base import (
     EMBEDDED,
     ClassifierRecipe,
@@ -92,6 +93,9 @@ class ICD(FramedMethod):
 
     def __init__(self, backbone, num_classes, recipe):
         super().__init__(backbone, num_classes, recipe)
+        if not backbone.corner_aligned:
+            found = type(backbone).__name__
+            raise InputError("backbone of icd", "one whose cells lie on pixels", found, "Take vgg16.")
         self.network = Network(backbone, num_classes, recipe.dropout)
         self.sign_buffer = self.add_state("icd_accum_resign_moving_mean", (num_classes, 2))
         self.warmup = self.add_state("icd_td_warmup", (2,))

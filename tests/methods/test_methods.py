@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from conformance import MethodConformance, make_batch
 
-from icd.backbones import create_backbone
+from icd.backbones import BACKBONES, create_backbone
 from icd.compat import mx
 from icd.engine.fit import make_trainer
 from icd.errors import InputError
@@ -78,7 +78,24 @@ def test_unknown_names_are_refused():
         create_backbone("vgg61")
 
 
-@pytest.mark.parametrize(("name", "stride"), [("vgg16", 8), ("small", 8), ("mobilenet_v2", 16)])
+@pytest.mark.parametrize("backbone", sorted(BACKBONES))
+@pytest.mark.parametrize("name", sorted(METHODS))
+def test_every_method_fits_every_backbone(name, backbone):
+    recipe = make_recipe(name, {"image_size": 65})
+    if name == "icd" and backbone == "vgg16_torchvision":  # superpixels are sampled where cells lie
+        with pytest.raises(InputError, match="one whose cells lie on pixels"):
+            create_method(name, create_backbone(backbone), 2, recipe)
+        return
+    method = create_method(name, create_backbone(backbone), 2, recipe)
+    method.initialize()
+    maps = method.localize(mx.nd.zeros((1, 3, 65, 65)), mx.nd.ones((1, 2)))
+    assert all(values.shape[:2] == (1, 2) for values in maps.values())
+
+
+@pytest.mark.parametrize(
+    ("name", "stride"),
+    [("vgg16", 8), ("resnet38", 8), ("small", 8), ("mobilenet_v2", 16)],
+)
 def test_backbone_grid_is_corner_aligned(name, stride):
     backbone = create_backbone(name)
     backbone.initialize()
