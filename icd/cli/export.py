@@ -13,7 +13,7 @@ from pathlib import Path
 from icd.data.images import image_path, read_image_size
 from icd.data.tags import annotation_path, read_tags
 from icd.evaluate.archive import COMPETITIONS, write_voc_archive
-from icd.evaluate.score import map_on_cores
+from icd.evaluate.tally import map_on_cores
 from icd.files import read_classes
 from icd.layouts import LAYOUTS, find_score_maps, read_ids, read_layout, write_layout
 

@@ -47,11 +47,7 @@ def write_voc_archive(path, prediction_folder, ids, classes: int = 20, competiti
         raise InputError(path, "a name that ends in .tgz or .tar.gz", f"{Path(path).name}")
     if competition not in COMPETITIONS:
         raise InputError("competition", f"one of {', '.join(COMPETITIONS)}", repr(competition))
-    masks = index_masks(prediction_folder, ids)
-    missing = [image_id for image_id in ids if image_id not in masks]
-    if missing:
-        found = f"{len(missing)} missing, such as {', '.join(missing[:3])}"
-        raise InputError(prediction_folder, f"a mask for each of the {len(ids)} ids", found)
+    masks = index_masks(prediction_folder, ids, complete=True)
     buffer = io.BytesIO()
     with gzip.GzipFile(fileobj=buffer, mode="wb", mtime=0) as packed, tarfile.open(
         fileobj=packed, mode="w"

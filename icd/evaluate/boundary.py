@@ -20,7 +20,8 @@ def boundary_counts(truth: np.ndarray, prediction: np.ndarray, classes: int, pol
     """Count the pixels of both bands in one image.
 
     Pixels that the truth ignores are taken out of both maps before their borders are found; so a perfect prediction
-    scores 1 also where the truth has a ring of 255 around its objects. The image's rim counts as a border.
+    scores 1 also where the truth has a ring of 255 around its objects. The image's rim counts as a border. Numbers above
+    C in the truth count as 255.
 
     Parameters
     ----------
@@ -28,7 +29,7 @@ def boundary_counts(truth: np.ndarray, prediction: np.ndarray, classes: int, pol
     classes : int
         C, the number of foreground classes.
     policy : {"drop", "background", "error", "refuse"}
-        What pixels predicted 255 are: left out of both maps, background, or nothing.
+        What pixels predicted 255, or any other number above C, are: left out of both maps, background, or nothing.
 
     Returns
     -------
@@ -36,10 +37,10 @@ def boundary_counts(truth: np.ndarray, prediction: np.ndarray, classes: int, pol
         Pixels in the intersection and in the union of the bands, per class.
     """
     if policy == "background":
-        prediction = np.where(prediction == IGNORE, np.uint8(0), prediction)
+        prediction = np.where(prediction > classes, np.uint8(0), prediction)
     elif policy == "drop":
-        truth = _without(truth, prediction == IGNORE)
-    prediction = _without(prediction, truth == IGNORE)
+        truth = _without(truth, prediction > classes)
+    prediction = _without(prediction, truth > classes)
     width = max(1, int(round(BAND * float(np.hypot(*truth.shape)))))
     truth_band, prediction_band = _band(truth, width), _band(prediction, width)
     both = truth_band & prediction_band & (truth == prediction)

@@ -71,21 +71,36 @@ def class_counts(
     Raises
     ------
     InputError
-        A value is neither a class number nor 255 and the convention refuses such values.
+        A value is neither a class number nor 255, or a prediction holds 255, and the convention refuses that.
     """
     known = table[:IGNORE]
-    if convention.unknown_truth == "refuse" and known[classes + 1 :].any():
-        _refuse(truth_name, classes, known.sum(1), "")
+    if convention.unknown_truth == "refuse":
+        refuse_unknown(truth_name, known.sum(1), classes)
     known = known[: classes + 1]
-    if convention.unknown_prediction == "refuse" and known[:, classes + 1 : IGNORE].any():
-        _refuse(
-            prediction_name, classes, known.sum(0)[:IGNORE], "Is the number of classes right (--classes)?"
+    if convention.unknown_prediction == "refuse":
+        refuse_unknown(prediction_name, known.sum(0)[:IGNORE], classes)
+    if convention.undefined == "refuse" and known[:, IGNORE].any():
+        found = f"{int(known[:, IGNORE].sum())} pixels of 255"
+        remedy = (
+            f"The evaluator of {convention.name} breaks on them; choose a policy: drop, background or error."
         )
+        raise InputError(prediction_name, "class numbers only", found, remedy)
     undefined = known[:, classes + 1 :].sum(1, keepdims=True)
     return np.concatenate([known[:, : classes + 1], undefined], 1)
 
 
-def _refuse(name, classes: int, pixels: np.ndarray, remedy: str) -> None:
-    values = np.flatnonzero(pixels)
-    found = ", ".join(str(value) for value in values[values > classes][:5])
-    raise InputError(name, f"class numbers 0..{classes} and {IGNORE}", f"the value {found}", remedy)
+def refuse_unknown(name, pixels: np.ndarray, classes: int) -> None:
+    """Raise `InputError` where there are pixels of a value above `classes`.
+
+    Parameters
+    ----------
+    name : str or os.PathLike
+        The file, for the message.
+    pixels : numpy.ndarray, shape (255,)
+        Number of pixels by value.
+    """
+    strange = classes + 1 + np.flatnonzero(pixels[classes + 1 :])
+    if len(strange):
+        found = f"the value {', '.join(map(str, strange[:5]))}"
+        remedy = "Is the number of classes right (--classes)?"
+        raise InputError(name, f"class numbers 0..{classes} and {IGNORE}", found, remedy)

@@ -19,8 +19,10 @@ import numpy as np
 from icd.classes import IGNORE, VOC_CLASSES
 from icd.data.tags import annotation_path, read_tags
 from icd.errors import InputError
+from icd.evaluate.confusion import count_values, refuse_unknown
 from icd.evaluate.policies import Convention, class_scores, convention_of, mean_iou
-from icd.evaluate.score import check_evaluated, index_masks, map_on_cores, truth_lookup
+from icd.evaluate.score import check_evaluated, index_masks, truth_lookup
+from icd.evaluate.tally import tally
 from icd.files import read_mask
 from icd.grid import maps_on_image, positive_share
 from icd.layouts import find_score_maps, read_layout
@@ -29,7 +31,6 @@ THRESHOLDS = tuple(round(0.01 * k, 2) for k in range(60))
 """0.00, 0.01 .. 0.59, as SEAM and PPC sweep."""
 FIXED = {"eps": 0.20, "psa": 0.20, "seam": 0.26, "ppc": 0.26, "vwe": 0.14, "irn": 0.15}
 """The thresholds that the originals fix for masks without a sweep (their specs)."""
-_CHUNK = 8
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ class Curve:
     @property
     def best(self) -> int:
         """Position of the best threshold; it was chosen with the truth, which a published number must say."""
-        return int(np.nanargmax(self.miou))
+        return int(np.argmax(np.nan_to_num(self.miou, nan=-1.0)))
 
     def position(self, threshold: float) -> int:
         """Position of a threshold; `InputError` where it was not swept."""
@@ -121,6 +122,7 @@ def threshold_curve(
     tag_folder=None,
     normalize=False,
     workers=None,
+    partial=None,
     progress=None,
 ) -> Curve:
     """Score the masks that every background threshold gives.
@@ -145,9 +147,8 @@ def threshold_curve(
         XML annotations, for the layout `icd`.
     normalize : bool
         Take the positive part of every map and divide it by its maximum in the image; for maps that hold logits.
-    workers : int, optional
-    progress : callable, optional
-        Called with (images done, images in all).
+    workers, partial, progress : optional
+        As in `icd.evaluate.score_masks`.
 
     Returns
     -------
@@ -167,12 +168,9 @@ def threshold_curve(
     maps = {image_id: find_score_maps(score_map_folder, image_id) for image_id in ids}
     present = [image_id for image_id in ids if maps[image_id].is_file()]
     if not present:
-        raise InputError(
-            score_map_folder, "score maps named <id>.npz or <id>.npy", f"none of the {len(ids)} ids"
-        )
-    truths = index_masks(truth_folder, present)
-    items = [(maps[i], truths.get(i, Path(truth_folder) / f"{i}.png"), i) for i in present]
-    chunks = [items[start : start + _CHUNK] for start in range(0, len(items), _CHUNK)]
+        found = f"none of the {len(ids)} ids"
+        raise InputError(score_map_folder, "score maps named <id>.npz or <id>.npy", found)
+    truths = index_masks(truth_folder, present, complete=True)
     count = _CountChunk(
         thresholds.astype(np.float32),
         tuple(classes),
@@ -182,13 +180,17 @@ def threshold_curve(
         tag_folder,
         normalize,
     )
-    total = np.zeros((len(classes) + 1, len(classes) + 1, len(thresholds) + 1), np.int64)
-    for done, part in enumerate(map_on_cores(count, chunks, workers), 1):
-        total += part
-        if progress is not None:
-            progress(min(done * _CHUNK, len(items)), len(items))
+    facts = [thresholds.tolist(), len(classes), policy, evaluated, layout, str(tag_folder), normalize]
+    (total,), _ = tally(
+        count,
+        [(str(maps[image_id]), truths[image_id]) for image_id in present],
+        about=["curve", facts],
+        workers=workers,
+        note=partial,
+        progress=progress,
+    )
     missing = tuple(image_id for image_id in ids if not maps[image_id].is_file())
-    return Curve(thresholds, _tables(total), convention_of(policy), evaluated, len(items), missing)
+    return Curve(thresholds, _tables(total), convention_of(policy), evaluated, len(present), missing)
 
 
 @dataclass(frozen=True)
@@ -203,31 +205,25 @@ class _CountChunk:
     tag_folder: str
     normalize: bool
 
-    def __call__(self, items) -> np.ndarray:
+    def __call__(self, items) -> tuple:
         number, bins = len(self.classes) + 1, len(self.thresholds) + 1
         lookup, total = truth_lookup(self.evaluated, number - 1), np.zeros((number, number, bins), np.int64)
-        for maps_path, truth_path, image_id in items:
-            truth = self._truth(truth_path)
-            present, planes = self._planes(maps_path, image_id, truth.shape)
+        for maps_path, truth_path in items:
+            truth = read_mask(truth_path)
+            if self.convention.unknown_truth == "refuse":
+                refuse_unknown(truth_path, count_values(truth, 256)[:IGNORE], number - 1)
+            present, planes = self._planes(maps_path, truth.shape)
             truth = lookup[truth]
             known = truth < number
             planes = planes[:, known]
             above = np.searchsorted(self.thresholds, planes.max(0), side="left")
             cell = (truth[known].astype(np.int64) * number + present[planes.argmax(0)]) * bins + above
             total += np.bincount(cell, minlength=total.size).reshape(total.shape)
-        return total
+        return (total,), np.full(len(items), np.nan)
 
-    def _truth(self, path) -> np.ndarray:
-        truth = read_mask(path)
-        strange = truth[(truth > len(self.classes)) & (truth != IGNORE)]
-        if len(strange) and self.convention.unknown_truth == "refuse":
-            wanted = f"class numbers 0..{len(self.classes)} and {IGNORE}"
-            raise InputError(path, wanted, f"the value {strange[0]}")
-        return truth
-
-    def _planes(self, path, image_id, size):
+    def _planes(self, path, size):
         """Classes, (L + 1,), and maps, (L + 1, H, W), behind a background that wins only where there is no map."""
-        tags = self.tag_folder and read_tags(annotation_path(self.tag_folder, image_id), self.classes)
+        tags = self.tag_folder and read_tags(annotation_path(self.tag_folder, Path(path).stem), self.classes)
         scores = read_layout(path, self.layout, tags, size)
         if len(scores.classes) and scores.classes[-1] > len(self.classes):
             raise InputError(path, f"classes 1..{len(self.classes)}", f"class {scores.classes[-1]}")

@@ -90,6 +90,7 @@ def apply_policy(counts: np.ndarray, policy: str):
     counts : numpy.ndarray, shape (C + 1, C + 2), int64
         Pixels by truth (row) and prediction (column); the last column counts 255.
     policy : {"drop", "background", "error", "refuse"}
+        "refuse": there are none, see `icd.evaluate.confusion.class_counts`.
 
     Returns
     -------
@@ -97,11 +98,6 @@ def apply_policy(counts: np.ndarray, policy: str):
         Pixels by truth and prediction.
     missed : numpy.ndarray, shape (C + 1,), int64
         Pixels of the truth that belong to no prediction but still to the union.
-
-    Raises
-    ------
-    InputError
-        The policy is "refuse" and a prediction holds 255.
     """
     confusion, undefined = counts[:, :-1].copy(), counts[:, -1]
     missed = np.zeros_like(undefined)
@@ -109,10 +105,6 @@ def apply_policy(counts: np.ndarray, policy: str):
         confusion[:, 0] += undefined
     elif policy == "error":
         missed = undefined.copy()
-    elif policy == "refuse" and undefined.any():
-        found = f"{int(undefined.sum())} pixels of 255"
-        remedy = "The original's counter breaks on them; name a policy (drop, background, error) instead."
-        raise InputError("the predictions", "class numbers only", found, remedy)
     return confusion, missed
 
 

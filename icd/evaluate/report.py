@@ -20,8 +20,9 @@ from icd.evaluate import charts
 from icd.evaluate.compare import read_scores
 from icd.evaluate.curve import threshold_curve
 from icd.evaluate.gallery import Gallery, choose, score_map_folders
-from icd.evaluate.score import map_on_cores, score_masks
+from icd.evaluate.score import score_masks
 from icd.evaluate.table import percent
+from icd.evaluate.tally import map_on_cores
 from icd.files import read_list, write_atomic
 from icd.provenance import read_run
 

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from icd.errors import InputError
-from icd.evaluate import curve as curve_module
-from icd.evaluate import score_masks, threshold_curve
+from icd.evaluate import score_masks, tally, threshold_curve
 from icd.files import ScoreMaps, write_score_maps
 from icd.grid import maps_on_image
 
@@ -29,7 +28,7 @@ def grids(tmp_path, random_masks, write_masks):
 
 
 def test_equals_scoring_each_threshold(grids, write_masks, monkeypatch):
-    monkeypatch.setattr(curve_module, "_CHUNK", 1)
+    monkeypatch.setattr(tally, "CHUNK", 1)
     folder, truth, maps = grids
     names = ("a", "b", "c", "d")
     levels = (0.0, 0.1, 0.3, 0.5, 0.95)
