@@ -12,22 +12,22 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
+from icd.classes import VOC_CLASSES
 from icd.errors import InputError
 from icd.evaluate import score_masks, show, threshold_curve
 from icd.evaluate.curve import FIXED, THRESHOLDS
 from icd.evaluate.policies import CONVENTIONS, POLICIES
-from icd.evaluate.published import published_names, read_published
+from icd.evaluate.published import SPLITS, published_names, read_published
 from icd.files import read_classes, write_json
 from icd.layouts import LAYOUTS, read_ids
 from icd.provenance import describe_file, plain, read_run, versions
-
-_SPLITS = {"train", "val", "test", "train_aug", "trainaug"}
 
 
 def add_arguments(parser) -> None:
@@ -80,6 +80,9 @@ def _add_curve_arguments(group) -> None:
 def _add_published_arguments(group) -> None:
     names = ", ".join(published_names())
     group.add_argument("--against", help=f"print published numbers beside ours: {names}, or a YAML file")
+    group.add_argument(
+        "--dataset", help="what the images are, such as coco14 (default: voc12 for VOC's classes)"
+    )
     group.add_argument("--stage", choices=("seeds", "walk", "segmentation"), help="what the predictions are")
     group.add_argument("--split", help="the split that --list is (default: its file name, where that is one)")
     group.add_argument("--crf", choices=("yes", "no"), help="whether a dense CRF made the predictions")
@@ -99,7 +102,7 @@ def run(arguments) -> int:
     with _Progress() as progress:
         result = command(arguments, ids, classes, evaluated, progress)
     print(result.text)
-    ours = {**_conditions(arguments), **result.conditions}
+    ours = {**_conditions(arguments, classes), **result.conditions}
     ours["classes_left_out"] = 0 if evaluated is None else len(classes) + 1 - len(set(evaluated))
     if published is not None:
         print("\n" + show.against_text(*published, result.miou, result.iou, ("background", *classes), ours))
@@ -121,9 +124,6 @@ class _Result:
 
 
 def _score_masks(arguments, ids, classes, evaluated, progress) -> _Result:
-    note = _note_of_progress(arguments)
-    if arguments.fresh and note.is_file():
-        note.unlink()
     scores = score_masks(
         arguments.predictions,
         arguments.truth,
@@ -133,7 +133,7 @@ def _score_masks(arguments, ids, classes, evaluated, progress) -> _Result:
         evaluated_classes=evaluated,
         boundary=not arguments.no_boundary,
         workers=arguments.workers,
-        partial=note,
+        partial=_note_of_progress(arguments),
         progress=progress,
     )
     policy = scores.convention.undefined if scores.coverage < 1 else "any"
@@ -156,11 +156,12 @@ def _score_maps(arguments, ids, classes, evaluated, progress) -> _Result:
         tag_folder=arguments.tags,
         normalize=arguments.normalize,
         workers=arguments.workers,
+        partial=_note_of_progress(arguments),
         progress=progress,
     )
     place = curve.position(fixed)
     conditions = {"policy": "any", "images": curve.images, "threshold": f"fixed {fixed:g}"}
-    text, miou = show.curve_text(curve, fixed), float(curve.miou[place])
+    text, miou = show.curve_text(curve, fixed, ("background", *classes)), float(curve.miou[place])
     return _Result(text, miou, curve.iou[place], curve.missing, conditions, curve.as_dict(fixed))
 
 
@@ -176,25 +177,32 @@ def _about(arguments, conditions: dict) -> dict:
     }
 
 
-def _conditions(arguments) -> dict:
+def _conditions(arguments, classes) -> dict:
     """What is known of the predictions from the command line, their `run.json` and the names of folder and list."""
-    source = _run_of(arguments.predictions)
-    stem, folder = Path(arguments.list).stem, Path(arguments.predictions).name
-    crf = {"yes": True, "no": False, None: {"crf": True, "nocrf": False, "sal": False}.get(folder)}[
-        arguments.crf
-    ]
+    source, folder = _run_of(arguments.predictions), Path(arguments.predictions).name
+    crf = {"crf": True, "nocrf": False, "sal": False}.get(folder)
+    if arguments.curve and arguments.layout != "crf":
+        crf = False
     extra = source.get("extra_supervision")
     if arguments.extra:
         extra = [] if arguments.extra == "none" else arguments.extra.split(",")
     weights = source.get("initial_weights")
     return {
+        "dataset": arguments.dataset or ("voc12" if classes == VOC_CLASSES else None),
         "stage": arguments.stage,
-        "split": arguments.split or (stem if stem in _SPLITS else None),
-        "crf": crf,
+        "split": arguments.split or _split_of(arguments.list),
+        "crf": {"yes": True, "no": False, None: crf}[arguments.crf],
+        "threshold": source.get("threshold_policy"),
         "extra": extra,
         "network": source.get("backbone"),
         "initial_weights": arguments.initial_weights or (weights and Path(weights["path"]).stem),
     }
+
+
+def _split_of(path):
+    """The split that a list is by its name, with the originals' spellings: train_aug_id.txt, trainaug.txt, train_cls.txt."""
+    name = re.sub("_(id|cls)$", "", Path(path).stem).replace("trainaug", "train_aug")
+    return name if name in SPLITS else None
 
 
 def _run_of(folder) -> dict:
@@ -224,18 +232,21 @@ def _thresholds(text):
         count = round((last - first) / step)
         if count < 0:
             raise ValueError
-    except (ValueError, ZeroDivisionError):
+    except (ValueError, ArithmeticError):
         raise InputError("--thresholds", "first:last:step, such as 0:0.59:0.01", repr(text)) from None
     return [round(first + k * step, 10) for k in range(count + 1)]
 
 
 def _note_of_progress(arguments) -> Path:
-    """Where the counts of an interrupted call are kept: in the user's cache, by folders."""
+    """Where the counts of an interrupted call are kept: in the user's cache, by folders; emptied for --fresh."""
     root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     about = json.dumps(
         [os.path.abspath(path) for path in (arguments.predictions, arguments.truth, arguments.list)]
     )
-    return root / "icd" / "evaluate" / f"{hashlib.sha256(about.encode()).hexdigest()[:16]}.npz"
+    note = root / "icd" / "evaluate" / f"{hashlib.sha256(about.encode()).hexdigest()[:16]}.npz"
+    if arguments.fresh and note.is_file():
+        note.unlink()
+    return note
 
 
 class _Progress:

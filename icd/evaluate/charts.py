@@ -147,6 +147,8 @@ def confusion(names, counts) -> str:
 
 def _shade(share: float, right: bool, truth: str, prediction: str) -> str:
     text = escape(f"{truth} called {prediction}: {100 * share:.1f} %")
+    if share < 0.0005:  # most cells; so that the page stays small with many classes
+        return "<td></td>"
     number = f"{100 * share:.0f}" if share >= 0.005 else ""
     kind = "right" if right else "wrong"
     return f'<td class="{kind}" style="--share:{math.sqrt(share):.3f}" title="{text}">{number}</td>'

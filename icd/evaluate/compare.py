@@ -5,6 +5,7 @@ In: run folders with `run.json` and `scores.json`. Out: rows, and a warning for 
 
 from __future__ import annotations
 
+import json
 import statistics
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,9 +32,10 @@ class Comparison:
     Attributes
     ----------
     rows : list of dict
-        One a run and score: `run`, `method`, `backbone`, `seed`, `score`, `miou`, `coverage`, `missing`, and the conditions.
+        One a run and score: `run`, `method`, `backbone`, `seed`, `score`, `miou`, `coverage`, `missing`, `recipe`, and the
+        conditions.
     groups : list of dict
-        One for every method, backbone and score that more than one run has: `runs`, `mean`, `spread` (sample standard
+        One for every score of runs that differ in nothing but the seed: `runs`, `mean`, `spread` (sample standard
         deviation), `lowest`, `highest` of mIoU.
     warnings : list of str
     """
@@ -92,6 +94,7 @@ def _rows(folder: Path):
             "convention": entry.get("convention"),
             "classes scored": str(len(entry.get("evaluated_classes", ()))),
             "images": entry.get("images"),
+            "recipe": run.get("recipe") or {},
         }
 
 
@@ -103,13 +106,14 @@ def _short(file):
 def _groups(rows) -> list:
     together = {}
     for row in rows:
-        together.setdefault((row["method"], row["backbone"], row["score"]), []).append(row["miou"])
+        alike = json.dumps([row[name] for name in ("method", "backbone", "score", "recipe", *_CONDITIONS)])
+        together.setdefault(alike, []).append(row)
     found = []
-    for (method, backbone, score), values in together.items():
-        values = [value for value in values if value is not None]
+    for alike in together.values():
+        values = [row["miou"] for row in alike if row["miou"] is not None]
         if len(values) > 1:
             found.append({
-                "method": method, "backbone": backbone, "score": score, "runs": len(values),
+                **{name: alike[0][name] for name in ("method", "backbone", "score")}, "runs": len(values),
                 "mean": statistics.mean(values), "spread": statistics.stdev(values),
                 "lowest": min(values), "highest": max(values),
             })  # fmt: skip
@@ -119,9 +123,14 @@ def _groups(rows) -> list:
 def _warnings(rows) -> list:
     found = []
     for name in _CONDITIONS:
-        values = sorted({str(row[name]) for row in rows})
-        if len(values) > 1:
-            found.append(f"{name} differs: {'; '.join(values)}")
+        found.extend(_difference(name, [row[name] for row in rows]))
+    for name in sorted({name for row in rows for name in row["recipe"]}):
+        found.extend(_difference(name, [row["recipe"][name] for row in rows if name in row["recipe"]]))
     runs = {row["run"]: row["missing"] for row in rows if row["missing"]}
     found.extend(f"{run}: {count} predictions are missing and in no number" for run, count in runs.items())
     return found
+
+
+def _difference(name: str, values) -> list:
+    values = sorted(set(map(str, values)))
+    return [f"{name} differs: {'; '.join(values)}"] if len(values) > 1 else []

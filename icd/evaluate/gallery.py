@@ -1,4 +1,4 @@
-"""The pictures of the report: image, score maps, seeds, truth, small enough to travel inside the page.
+"""The pictures of the report: image, truth, score maps, seeds, small enough to travel inside the page.
 
 In: a run folder, photographs, truths, and the mIoU of every image. Out: markup with the pictures as data URLs. Pictures
 are WebP: photographs and score maps lossy, masks lossless.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
 from pathlib import Path
 
@@ -22,7 +22,8 @@ from icd.files import mask_path, read_mask, read_score_maps, score_maps_path
 from icd.grid import maps_on_image, positive_share
 from icd.pictures import heat_map
 
-_VARIANTS = {"nocrf": "seed", "crf": "after CRF", "sal": "with saliency"}
+VARIANTS = {"crf": "after CRF", "nocrf": "seed", "sal": "with saliency"}
+"""Names of the folders of seeds, those that images are ranked by first, and what they are called."""
 RANKS = ("best", "median", "worst")
 
 
@@ -51,38 +52,41 @@ class Gallery:
         return [self._figure(*entry) for entry in chosen]
 
     def _figure(self, image_id, rank, miou) -> str:
-        panels = list(self._panels(image_id))
         classes = self._classes(image_id)
         shown = ", ".join(self.names[number] for number in classes)
         score = "" if miou is None or miou != miou else f" · {100 * miou:.1f} %"
-        pictures = "".join(
-            f'<span><img alt="{escape(alt)}" src="{source}"><small>{escape(alt)}</small></span>'
-            for alt, source in panels
-        )
+        rows = "".join(f'<div class="panels">{row}</div>' for row in self._rows(image_id))
         numbers = " ".join(map(str, classes))
         return (
             f'<figure class="shot" tabindex="0" role="button" data-rank="{rank}" data-classes="{numbers}">'
             f"<figcaption><b>{escape(image_id)}</b>{score} · {escape(shown)}</figcaption>"
-            f'<div class="panels">{pictures}</div></figure>'
+            f"{rows}</figure>"
         )
 
-    def _panels(self, image_id):
-        """Yield (name, data URL) of what is there."""
-        photograph = None
+    def _rows(self, image_id) -> list:
+        """Rows of pictures: one for every kind of score maps, with image and truth in front."""
+        photograph, truth = None, self._truth(image_id)
         if self.image_root and image_path(self.image_root, image_id).is_file():
             photograph = self._small(read_image(image_path(self.image_root, image_id)), cv2.INTER_AREA)
-            yield "image", data_url(photograph, 60)
-        for folder in score_map_folders(self.run_folder):
-            path = score_maps_path(folder, image_id)
+        rows = [self._kind(kind, image_id, photograph) for kind in kinds_of_run(self.run_folder)] or [[]]
+        if photograph is not None:
+            rows[0].insert(0, _panel("image", photograph, 60))
+        if truth is not None:
+            rows[-1].insert(0 if len(rows) > 1 else 1, _panel("truth", self._colours(read_mask(truth))))
+        return ["".join(row) for row in rows if row]
+
+    def _kind(self, kind, image_id, photograph) -> list:
+        """Score map and seeds of one kind."""
+        panels = []
+        if kind.maps is not None and score_maps_path(kind.maps, image_id).is_file():
+            scores = read_score_maps(score_maps_path(kind.maps, image_id))
+            panels.append(_panel(f"{kind.name} map", self._heat(scores, photograph), 50))
+        for variant in ("nocrf", "crf", "sal"):
+            path = mask_path(kind.seeds / variant, image_id)
             if path.is_file():
-                yield f"{folder.name[7:]} map", data_url(self._heat(read_score_maps(path), photograph), 50)
-        for variant, name in _VARIANTS.items():
-            path = mask_path(self.run_folder / "results" / "seeds" / variant, image_id)
-            if path.is_file():
-                yield name, data_url(self._colours(read_mask(path)))
-        path = self._truth(image_id)
-        if path is not None:
-            yield "truth", data_url(self._colours(read_mask(path)))
+                name = f"{kind.name} {VARIANTS[variant]}".strip()
+                panels.append(_panel(name, self._colours(read_mask(path))))
+        return panels
 
     def _truth(self, image_id):
         path = mask_path(self.truth_root, image_id) if self.truth_root else None
@@ -94,10 +98,11 @@ class Gallery:
         if path is not None:
             values = np.unique(read_mask(path))
             return [int(value) for value in values if 0 < value < len(self.names) and value != IGNORE]
-        for folder in score_map_folders(self.run_folder):
-            path = score_maps_path(folder, image_id)
-            if path.is_file():
-                return [int(number) for number in read_score_maps(path).classes]
+        for kind in kinds_of_run(self.run_folder):
+            if kind.maps is not None and score_maps_path(kind.maps, image_id).is_file():
+                return [
+                    int(number) for number in read_score_maps(score_maps_path(kind.maps, image_id)).classes
+                ]
         return []
 
     def _heat(self, scores, photograph) -> np.ndarray:
@@ -115,10 +120,32 @@ class Gallery:
         return picture if scale == 1 else cv2.resize(picture, size, interpolation=interpolation)
 
 
-def score_map_folders(run_folder) -> list:
-    """The folders of score maps in a run folder; `scores_demo`, which holds pictures, is none."""
-    folders = sorted((Path(run_folder) / "results").glob("scores_*"))
-    return [folder for folder in folders if any(folder.glob("*.npz"))]
+@dataclass(frozen=True)
+class Kind:
+    """One kind of score maps of a run, such as CAM: its name, the folder of its maps or None, the folder of its seeds."""
+
+    name: str
+    maps: Path
+    seeds: Path
+
+
+def kinds_of_run(run_folder) -> list:
+    """The kinds of score maps in a run folder, the method's own last: its seeds are in `seeds`, others' in `seeds_<kind>`.
+
+    A run with seeds but without score maps has one kind without a name. `scores_demo`, which holds pictures, is none.
+    """
+    results = Path(run_folder) / "results"
+    names = [folder.name[7:] for folder in sorted(results.glob("scores_*")) if any(folder.glob("*.npz"))]
+    kinds = [Kind(name, results / f"scores_{name}", results / f"seeds_{name}") for name in names]
+    kinds.sort(key=lambda kind: not kind.seeds.is_dir())
+    if kinds:
+        kinds[-1] = replace(kinds[-1], seeds=results / "seeds")
+    return kinds or ([Kind("", None, results / "seeds")] if (results / "seeds").is_dir() else [])
+
+
+def _panel(name: str, picture: np.ndarray, quality=None) -> str:
+    source = data_url(picture, quality)
+    return f'<span><img alt="{escape(name)}" src="{source}"><small>{escape(name)}</small></span>'
 
 
 def data_url(picture: np.ndarray, quality=None) -> str:
@@ -135,7 +162,7 @@ def choose(per_image: dict, ids, size: int) -> list:
     Parameters
     ----------
     per_image : dict of str to float
-        mIoU of the scored images; empty where there is no truth.
+        mIoU of the scored images, NaN or None where it has none; empty where there is no truth.
     ids : sequence of str
         All images of the run.
     size : int
@@ -146,7 +173,8 @@ def choose(per_image: dict, ids, size: int) -> list:
     list of (str, str, float or None)
         Id, rank and mIoU: the best, those around the median and the worst, a third each. Without scores the first images.
     """
-    order = sorted((i for i in per_image if per_image[i] == per_image[i]), key=lambda i: (-per_image[i], i))
+    scored = [i for i, miou in per_image.items() if miou is not None and miou == miou]
+    order = sorted(scored, key=lambda i: (-per_image[i], i))
     if not order:
         return [(image_id, "unscored", None) for image_id in ids[:size]]
     if len(order) > size:

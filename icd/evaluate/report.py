@@ -6,30 +6,25 @@ one file with tables, charts and pictures that opens without a network.
 
 from __future__ import annotations
 
-import json
-from functools import partial as bind
 from html import escape
 from pathlib import Path
 from string import Template
 
-import numpy as np
-
 from icd.classes import VOC_CLASSES
 from icd.errors import InputError
-from icd.evaluate import charts
+from icd.evaluate import charts, sections
 from icd.evaluate.compare import read_scores
 from icd.evaluate.curve import threshold_curve
-from icd.evaluate.gallery import Gallery, choose, score_map_folders
+from icd.evaluate.gallery import RANKS, VARIANTS, Gallery, choose, kinds_of_run
 from icd.evaluate.score import score_masks
-from icd.evaluate.table import percent
 from icd.evaluate.tally import map_on_cores
-from icd.files import read_list, write_atomic
+from icd.files import write_atomic
+from icd.layouts import read_ids
 from icd.provenance import read_run
 
 TEMPLATE = Path(__file__).with_name("report.html")
 MOST_IMAGES = 500
 _CURVE_THRESHOLDS = tuple(round(0.02 * k, 2) for k in range(50))
-_POINTS = 300
 
 
 def write_report(
@@ -64,7 +59,7 @@ def write_report(
     Raises
     ------
     InputError
-        The folder is missing, or a file in it is damaged.
+        The folder is missing or holds nothing of a run, or a file in it is damaged.
     """
     folder = Path(run_folder)
     if not folder.is_dir():
@@ -72,16 +67,19 @@ def write_report(
     run = read_run(folder)
     sources = _Sources(folder, run, image_root, truth_root, id_list, evaluated_classes, workers)
     entries = read_scores(folder) if (folder / "scores.json").is_file() else []
-    sections = [
-        ("scores", "Scores", _scores(entries)),
-        ("classes", "IoU of every class", _class_bars(entries)),
+    parts = [
+        ("scores", "Scores", sections.scores(entries)),
+        ("classes", "IoU of every class", sections.class_bars(entries)),
         ("threshold", "Background threshold", _curves(sources)),
-        ("confusion", "Confusion", _confusions(entries)),
-        ("gallery", "Pictures", _gallery(sources, min(gallery, MOST_IMAGES))),
-        ("losses", "Training", _losses(folder)),
-        ("origin", "How it came about", _origin(run)),
+        ("confusion", "Confusion", sections.confusions(entries)),
+        ("gallery", "Pictures", _gallery(sources, entries, min(gallery, MOST_IMAGES))),
+        ("losses", "Training", sections.losses(folder)),
+        ("origin", "How it came about", sections.origin(run)),
     ]
-    present = [section for section in sections if section[2]]
+    present = [part for part in parts if part[2]]
+    if not present:
+        wanted = "a run folder with run.json, scores.json, losses.jsonl or results"
+        raise InputError(folder, wanted, "none of them", "Name the folder that --snapshot named.")
     page = Template(TEMPLATE.read_text(encoding="utf-8")).substitute(
         title=escape(_title(folder, run)),
         subtitle=escape(_subtitle(run)),
@@ -106,13 +104,24 @@ class _Sources:
         self.truth_root = _existing(truth_root, run.get("eval_root"))
         described = run.get("data_list") or {}
         path = _existing(id_list, run.get("eval_list") or described.get("path"))
-        self.ids = read_list(path) if path else []
+        self.ids = read_ids(path) if path else []
         self.evaluated = evaluated_classes or run.get("eval_classes")
+        self.as_scored = truth_root is None and id_list is None and evaluated_classes is None
 
-    def seed_folder(self):
-        """The seeds to rank images by: the last variant made."""
-        root = self.folder / "results" / "seeds"
-        return next((root / name for name in ("crf", "nocrf", "sal") if (root / name).is_dir()), None)
+    def ranking(self, entries) -> tuple:
+        """The name of the seeds to rank images by, and the mIoU of every image; from `scores.json` where it has them."""
+        kind = (kinds_of_run(self.folder) or [None])[-1]
+        variant = kind and next((name for name in VARIANTS if (kind.seeds / name).is_dir()), None)
+        if variant is None or self.truth_root is None:
+            return "", {}
+        known = [e for e in entries if e["name"] == f"{kind.name} {variant}" and e.get("per_image")]
+        if known and self.as_scored:
+            return known[0]["name"], known[0]["per_image"]
+        scores = score_masks(
+            kind.seeds / variant, self.truth_root, self.ids, self.classes, evaluated_classes=self.evaluated,
+            boundary=False, workers=self.workers, partial=self.folder / ".ranking.npz",
+        )  # fmt: skip
+        return f"{kind.name} {variant}".strip(), scores.per_image
 
 
 def _existing(given, recorded):
@@ -140,59 +149,18 @@ def _subtitle(run: dict) -> str:
     return " · ".join(parts) if run else "no run.json: how these results came about is not recorded"
 
 
-def _scores(entries) -> str:
-    if not entries:
-        return ""
-    policies = any(entry.get("coverage") not in (None, 1.0) for entry in entries)
-    header = [
-        "predictions",
-        "mIoU %",
-        "255 is",
-        *(["255 dropped", "255 background", "255 error"] if policies else []),
-    ]
-    header += ["coverage %", "pixel accuracy", "precision", "recall", "boundary IoU", "images", "missing"]
-    rows = []
-    for entry in entries:
-        by_policy = entry.get("miou_per_policy") or {}
-        row = [entry["name"], percent(entry["miou"]), entry.get("undefined")]
-        row += [percent(by_policy.get(name)) for name in ("drop", "background", "error")] if policies else []
-        names = ("coverage", "pixel_accuracy", "foreground_precision", "foreground_recall", "boundary_iou")
-        row += [percent(entry.get(name)) for name in names]
-        rows.append([*row, entry.get("images"), len(entry.get("missing", ()))])
-    return charts.table(header, rows) + _scored_classes(entries[0])
-
-
-def _scored_classes(entry) -> str:
-    evaluated = entry.get("evaluated_classes")
-    if evaluated is None or len(evaluated) == len(entry["classes"]):
-        return "<p>Mean over all classes and the background; 255 in the truth is not scored.</p>"
-    names = ", ".join(entry["classes"][number]["name"] for number in evaluated)
-    return f"<p>Scored classes: {escape(names)}. Pixels of other classes are left out of the truth.</p>"
-
-
-def _class_bars(entries) -> str:
-    if not entries:
-        return ""
-    judged = [
-        k
-        for k in range(len(entries[0]["classes"]))
-        if any(e["classes"][k]["iou"] is not None for e in entries)
-    ]
-    names = [entries[0]["classes"][k]["name"] for k in judged]
-    return charts.class_bars(names, {e["name"]: [e["classes"][k]["iou"] for k in judged] for e in entries})
-
-
 def _curves(sources) -> str:
-    folders = score_map_folders(sources.folder)
-    if not folders or sources.truth_root is None or not sources.ids:
+    kinds = [kind for kind in kinds_of_run(sources.folder) if kind.maps is not None]
+    if not kinds or sources.truth_root is None or not sources.ids:
         return ""
     series, marks, lines = {}, [], []
-    for maps in folders:
+    for kind in kinds:
         curve = threshold_curve(
-            maps, sources.truth_root, sources.ids, _CURVE_THRESHOLDS, classes=sources.classes,
+            kind.maps, sources.truth_root, sources.ids, _CURVE_THRESHOLDS, classes=sources.classes,
             evaluated_classes=sources.evaluated, normalize=True, workers=sources.workers,
+            partial=sources.folder / f".curve-{kind.name}.npz",
         )  # fmt: skip
-        name, miou = maps.name[7:], 100 * curve.miou
+        name, miou = kind.name, 100 * curve.miou
         series[name] = (curve.thresholds.tolist(), miou.tolist())
         best, fixed = curve.best, curve.position(0.2)
         for place, text in ((fixed, "fixed threshold"), (best, "best threshold, chosen with the truth")):
@@ -205,38 +173,19 @@ def _curves(sources) -> str:
     return f'<div class="charts">{chart}</div>{charts.table(header, lines)}'
 
 
-def _confusions(entries) -> str:
-    parts = []
-    for entry in entries:
-        if entry.get("counts"):
-            names = [row["name"] for row in entry["classes"]]
-            matrix = charts.confusion(names, np.array(entry["counts"], np.int64))
-            opened = " open" if entry is entries[-1] else ""
-            parts.append(f"<details{opened}><summary>{escape(entry['name'])}</summary>{matrix}</details>")
-    intro = "<p>Rows are the truth, columns the prediction, numbers per cent of the truth's pixels.</p>"
-    return intro + "".join(parts) if parts else ""
-
-
-def _gallery(sources, size: int) -> str:
-    seeds, per_image = sources.seed_folder(), {}
+def _gallery(sources, entries, size: int) -> str:
     if not sources.ids or size < 1:
         return ""
-    if seeds and sources.truth_root:
-        per_image = score_masks(
-            seeds, sources.truth_root, sources.ids, sources.classes, evaluated_classes=sources.evaluated,
-            boundary=False, workers=sources.workers,
-        ).per_image  # fmt: skip
+    ranked_by, per_image = sources.ranking(entries)
     chosen = choose(per_image, sources.ids, size)
     side = 224 if len(chosen) <= 100 else 160 if len(chosen) <= 250 else 128
     names = ("background", *sources.classes)
     make = Gallery(sources.folder, sources.image_root, sources.truth_root, names, side)
     chunks = [chosen[start : start + 8] for start in range(0, len(chosen), 8)]
     figures = [figure for chunk in map_on_cores(make, chunks, sources.workers) for figure in chunk]
-    ranks = [rank for rank in ("best", "median", "worst") if any(entry[1] == rank for entry in chosen)]
+    ranks = [rank for rank in RANKS if any(entry[1] == rank for entry in chosen)]
     note = (
-        f"Ranked by the mIoU of {seeds.name!r} seeds in the image alone."
-        if per_image
-        else "Not ranked: no truth."
+        f"Ranked by the mIoU of {ranked_by!r} in the image alone." if per_image else "Not ranked: no truth."
     )
     return f'<p>{escape(note)}</p>{_filters(ranks, names)}<div id="shots">{"".join(figures)}</div>'
 
@@ -251,50 +200,3 @@ def _filters(ranks, names) -> str:
         f'{buttons}<label>class <select id="class"><option value="">any</option>{options}</select></label>'
         '<output id="shown" aria-live="polite"></output></div>'
     )
-
-
-def _losses(folder: Path) -> str:
-    path = folder / "losses.jsonl"
-    if not path.is_file():
-        return ""
-    try:
-        lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    except ValueError as error:
-        raise InputError(path, "one JSON object a line", f"damaged content ({error})") from None
-    if not lines:
-        return ""
-    steps = np.array([line["step"] for line in lines], float)
-    names = [name for name in lines[-1] if name not in ("epoch", "step")]
-    draw = bind(_loss_chart, steps=steps, lines=lines)
-    return f'<div class="charts">{"".join(map(draw, names))}</div>'
-
-
-def _loss_chart(name: str, steps, lines) -> str:
-    values = np.array([line.get(name, np.nan) for line in lines], float)
-    parts = np.array_split(np.arange(len(steps)), min(len(steps), _POINTS))
-    x = [float(steps[part].mean()) for part in parts]
-    y = [float(values[part].mean()) for part in parts]
-    known = [(a, b) for a, b in zip(x, y) if b == b]
-    return charts.line_chart(name.replace("_", " "), {name: tuple(zip(*known)) or ((), ())}, "step", name)
-
-
-def _origin(run: dict) -> str:
-    rows = [
-        [key.replace("_", " "), _fact(value)]
-        for key, value in run.items()
-        if key not in ("recipe", "versions", "machine")
-    ]
-    parts = [charts.table(["", ""], rows)] if rows else []
-    for key in ("recipe", "versions", "machine"):
-        if run.get(key):
-            content = charts.table(["", ""], [[name, _fact(value)] for name, value in run[key].items()])
-            parts.append(f"<details><summary>{key}</summary>{content}</details>")
-    return "".join(parts)
-
-
-def _fact(value):
-    if isinstance(value, dict):
-        return ", ".join(f"{key} {entry}" for key, entry in value.items())
-    if isinstance(value, list):
-        return ", ".join(map(str, value)) or "none"
-    return value if isinstance(value, (int, str, type(None))) else f"{value:g}"

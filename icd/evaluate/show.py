@@ -44,17 +44,27 @@ def _summary(scores: Scores) -> list:
     if scores.boundary is not None:
         entries.append(("boundary IoU, mean", scores.mean(scores.boundary_iou)))
     if convention.name == "irn":
-        entries += [("false positives of the foreground (1 - truth / union), mean", _irn_rate(scores, 1)),
-                    ("false negatives of the foreground (1 - prediction / union), mean", _irn_rate(scores, 0))]  # fmt: skip
-    return [f"{percent(value):6.2f} %  {name}" for name, value in entries]
+        entries += _irn_ratios(scores)
+    return [_line(value, name) for name, value in entries]
 
 
-def _irn_rate(scores: Scores, axis: int) -> float:
-    """IRN's two error ratios (spec irn 6); `axis` 1 sums the truth, 0 the predictions."""
-    table = scores.confusion
+def _line(value: float, name: str) -> str:
+    return f"{percent(value):6.2f} %  {name}" if value == value else f"     -    {name}"
+
+
+def _irn_ratios(scores: Scores) -> list:
+    """The two error ratios that IRN prints, of the background and as means over the foreground (spec irn 6)."""
+    table, entries = scores.confusion, []
     with np.errstate(invalid="ignore"):
         union = table.sum(0) + table.sum(1) - np.diag(table)
-        return scores.mean((1 - table.sum(axis) / union)[1:])
+        for name, axis in (
+            ("false positives (1 - truth / union)", 1),
+            ("false negatives (1 - prediction / union)", 0),
+        ):
+            ratios = 1 - table.sum(axis) / union
+            entries.append((f"{name}, background", ratios[0]))
+            entries.append((f"{name}, mean of the foreground", scores.mean(ratios[1:])))
+    return entries
 
 
 def _policy_text(policy: str) -> str:
@@ -75,9 +85,7 @@ def _remarks(scores: Scores) -> list:
     if scores.coverage < 1:
         lines.append("The predictions hold 255. mIoU by what it counts as:")
         values = scores.per_policy
-        lines += [
-            f"{percent(values[policy]):6.2f} %  {_policy_text(policy)} ({policy})" for policy in POLICIES
-        ]
+        lines += [_line(values[policy], f"{_policy_text(policy)} ({policy})") for policy in POLICIES]
     if scores.missing:
         lines.append(missing_text(scores.missing, scores.images + len(scores.missing)))
     return lines
@@ -89,17 +97,21 @@ def missing_text(missing, total: int) -> str:
     return f"MISSING: {len(missing)} of {total} predictions ({shown}); no number above counts them."
 
 
-def curve_text(curve: Curve, fixed: float) -> str:
-    """The curve in steps, and its two numbers side by side."""
-    content = curve.as_dict(fixed)
-    step = max(1, len(curve.thresholds) // 15)
-    rows = [[f"{t:g}", percent(m)] for t, m in zip(content["thresholds"], content["miou"])][::step]
+def curve_text(curve: Curve, fixed: float, names) -> str:
+    """The curve in steps, the classes, and the curve's two numbers side by side."""
+    content, step = curve.as_dict(fixed), max(1, len(curve.thresholds) // 15)
     best, at = content["best"], content["fixed"]
+    steps = [[f"{t:g}", percent(m)] for t, m in zip(content["thresholds"], content["miou"])][::step]
+    classes = [[f"{k} {names[k]}", percent(at["iou"][k]), percent(best["iou"][k])] for k in curve.evaluated]
     lines = [
-        format_table(["background threshold", "mIoU"], rows),
+        format_table(["background threshold", "mIoU"], steps),
         "",
-        f"{percent(at['miou']):6.2f} %  mIoU at the fixed threshold {at['threshold']:g}",
-        f"{percent(best['miou']):6.2f} %  mIoU at the best threshold {best['threshold']:g}, CHOSEN WITH THE GROUND TRUTH",
+        format_table(["class", f"IoU at {at['threshold']:g}", f"IoU at {best['threshold']:g}"], classes),
+        "",
+        _line(at["miou"], f"mIoU at the fixed threshold {at['threshold']:g}"),
+        _line(
+            best["miou"], f"mIoU at the best threshold {best['threshold']:g}, CHOSEN WITH THE GROUND TRUTH"
+        ),
         f"{curve.images} images",
     ]
     if curve.missing:
@@ -126,13 +138,7 @@ def against_text(title: str, entries, miou: float, iou, names, ours: dict) -> st
         what = f"[{number}] {entry.what}{'' if entry.verified else ' (unverified)'}"
         rows.append([what, *conditions, float(entry.value), percent(miou), 100 * miou - entry.value])
     header = ["published", "stage", "split", "CRF", "255", "threshold", "theirs", "ours", "difference"]
-    lines = [title, "", format_table(header, rows), ""]
-    for number, entry in enumerate(comparable, 1):
-        lines.append(f"[{number}] {entry.by}: {entry.source}")
-        lines += [f"    WARNING {clause}" for clause in differences(entry, ours)]
-    silent = [name.replace("_", " ") for name in STATED if ours.get(name) is None]
-    if silent:
-        lines.append(f"WARNING not stated of our own predictions: {', '.join(silent)}")
+    lines = [title, "", format_table(header, rows), "", *_warnings(comparable, ours)]
     for number, entry in enumerate(comparable, 1):
         if entry.per_class and len(entry.per_class) == len(names):
             rows = [
@@ -145,6 +151,23 @@ def against_text(title: str, entries, miou: float, iou, names, ours: dict) -> st
                 format_table(["class", "theirs", "ours", "difference"], rows),
             ]
     return "\n".join(lines)
+
+
+def _warnings(entries, ours: dict) -> list:
+    """Source and differing conditions of every entry; those that all share are said once."""
+    clauses = [differences(entry, ours) for entry in entries]
+    shared = [clause for clause in clauses[0] if all(clause in other for other in clauses)] if entries else []
+    lines = []
+    for number, (entry, found) in enumerate(zip(entries, clauses), 1):
+        lines.append(f"[{number}] {entry.by}: {entry.source}")
+        lines += [f"    WARNING {clause}" for clause in found if clause not in shared]
+    lines += [f"WARNING for all of them: {clause}" for clause in shared]
+    silent = [name.replace("_", " ") for name in STATED if ours.get(name) is None]
+    if silent:
+        lines.append(
+            f"WARNING not stated of our own predictions: {', '.join(silent)} (flags of these names say it)"
+        )
+    return lines
 
 
 def _condition(entry, name: str) -> str:

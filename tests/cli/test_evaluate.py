@@ -62,10 +62,23 @@ def test_the_originals_ways_differ(folders, capsys):
     for name in ("icd", "eps", "ppc", "irn"):
         assert _evaluate(folders, "--as", name, "--json", folders / f"{name}.json") == 0
         seen[name] = json.loads((folders / f"{name}.json").read_text())["miou"]
-    assert "false positives of the foreground" in capsys.readouterr().out
+    text = capsys.readouterr().out
+    assert "false positives (1 - truth / union), background" in text
+    assert "false negatives (1 - prediction / union), mean of the foreground" in text
     assert len({round(value, 6) for value in seen.values()}) == 4
     assert _evaluate(folders, "--as", "drs") == 2
-    assert "pixels of 255" in capsys.readouterr().err
+    assert "crf/a.png: expected class numbers only; found" in capsys.readouterr().err
+
+
+def test_predictions_without_an_object_have_no_precision(folders, capsys):
+    for image_id in "abc":
+        write_mask(mask_path(folders / "black", image_id), np.zeros((20, 24), np.uint8))
+    assert _evaluate(folders, predictions="black") == 0
+    assert "     -    foreground precision" in capsys.readouterr().out
+    assert _evaluate(folders, "--only", "sheep", predictions="black") == 0
+    assert "     -    mIoU" in capsys.readouterr().out
+    assert _evaluate(folders, "--only", "sheep", "--curve", predictions="maps") == 0
+    assert "     -    mIoU at the best" in capsys.readouterr().out
 
 
 def test_missing_predictions_are_listed_and_make_the_status_1(folders, capsys):
@@ -84,11 +97,47 @@ def test_published_numbers_beside_ours(folders, capsys):
     assert "WARNING not stated of our own predictions: initial weights" in text
 
 
+@pytest.mark.parametrize(
+    ("name", "split"),
+    [
+        ("train", "train"),
+        ("train_aug_id", "train_aug"),
+        ("trainaug", "train_aug"),
+        ("val_cls", "val"),
+        ("mine", None),
+    ],
+)
+def test_the_split_is_told_from_the_lists_name(folders, name, split):
+    (folders / "train.txt").rename(folders / f"{name}.txt")
+    arguments = [
+        "evaluate",
+        folders / "run/seeds/crf",
+        "--truth",
+        folders / "truth",
+        "--json",
+        folders / "out.json",
+    ]
+    assert main([*map(str, arguments), "--list", str(folders / f"{name}.txt")]) == 0
+    assert json.loads((folders / "out.json").read_text())["about"]["conditions"]["split"] == split
+
+
+def test_other_classes_are_another_dataset(folders, capsys):
+    (folders / "classes.txt").write_text("\n".join(f"class {k}" for k in range(80)))
+    more = ("--classes", folders / "classes.txt", "--against", "eps-coco14")
+    assert _evaluate(folders, *more) == 0
+    assert "our own predictions: dataset, stage, initial weights" in capsys.readouterr().out
+    assert _evaluate(folders, *more, "--dataset", "coco14", "--stage", "seeds") == 0
+    assert "our own predictions: initial weights" in capsys.readouterr().out
+    assert _evaluate(folders, "--against", "eps-coco14") == 0
+    assert "WARNING for all of them: dataset: coco14 there, voc12 here" in capsys.readouterr().out
+
+
 def test_curve(folders, capsys):
     arguments = ("--curve", "--as", "seam", "--json", folders / "curve.json")
     assert _evaluate(folders, *arguments, predictions="maps") == 0
     text = capsys.readouterr().out
     assert "mIoU at the fixed threshold 0.26" in text and "CHOSEN WITH THE GROUND TRUTH" in text
+    assert "IoU at 0.26" in text and "12 dog" in text
     content = json.loads((folders / "curve.json").read_text())
     assert len(content["miou"]) == 60 and content["fixed"]["miou"] <= content["best"]["miou"]
 
@@ -109,8 +158,14 @@ def test_curve_over_logits_of_icd(folders, capsys):
     )
     assert _evaluate(folders, *arguments, predictions="bare") == 0
     assert "best threshold" in capsys.readouterr().out
-    assert _evaluate(folders, "--curve", "--thresholds", "1:0:1", predictions="bare") == 2
-    assert "first:last:step" in capsys.readouterr().err
+    for thresholds in ("1:0:1", "0:inf:1", "0:1:0", "0.1"):
+        assert _evaluate(folders, "--curve", "--thresholds", thresholds, predictions="bare") == 2
+        assert "first:last:step" in capsys.readouterr().err
+
+
+def test_score_maps_instead_of_masks(folders, capsys):
+    assert _evaluate(folders, predictions="maps") == 2
+    assert "score maps need --curve" in capsys.readouterr().err
 
 
 def test_bad_input_is_one_line(folders, capsys):

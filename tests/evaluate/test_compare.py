@@ -63,6 +63,20 @@ def test_differing_conditions_are_warned_of(runs, tmp_path):
     assert comparison.groups[0]["runs"] == 2
 
 
+def test_runs_of_another_recipe_are_no_repetition(runs, tmp_path):
+    facts = {
+        "method": "icd",
+        "backbone": "vgg16",
+        "data_list": tmp_path / "train.txt",
+        "threshold_policy": "none",
+    }
+    for folder, epochs in zip(runs, (20, 20, 40)):
+        write_run(folder, **facts, recipe={"num_epoch": epochs, "image_size": 321})
+    comparison = compare_runs(runs)
+    assert [group["runs"] for group in comparison.groups] == [2]
+    assert comparison.warnings == ["num_epoch differs: 20; 40"]
+
+
 def test_faults_are_named(tmp_path):
     with pytest.raises(InputError, match=r"scores\.json.*nothing there"):
         compare_runs([tmp_path])

@@ -42,7 +42,7 @@ def _entry(**fields):
 
 def test_differences_are_named():
     entry = _entry(stage="seeds", split="train", crf=True, policy="drop", extra=["saliency"], images=1464,
-                   network="VGG-16", initial_weights="ImageNet (vgg16_20M)")  # fmt: skip
+                   dataset="voc12", network="VGG-16", initial_weights="ImageNet (vgg16_20M)")  # fmt: skip
     same = {"stage": "seeds", "split": "train", "crf": True, "policy": "any", "extra": ["saliency"], "images": 1464,
             "network": "vgg16", "initial_weights": "vgg16_20M"}  # fmt: skip
     assert differences(entry, same) == []
@@ -53,14 +53,43 @@ def test_differences_are_named():
     assert differences(entry, {**same, "split": "train_aug"}) == ["split: train there, train_aug here"]
     assert differences(entry, {**same, "initial_weights": "COCO"})[0].startswith("initial weights: ImageNet")
     assert "the truth of 15 was left out" in differences(entry, {**same, "classes_left_out": 15})[0]
-    assert differences(_entry(), {}) == ["not stated there: stage, split, crf, extra, initial weights"]
+    unknown = ["not stated there: dataset, stage, split, crf, extra, initial weights"]
+    assert differences(_entry(), {}) == unknown
+    assert (
+        differences(_entry(dataset="coco14"), {"dataset": "voc12"})[0] == "dataset: coco14 there, voc12 here"
+    )
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours", "same"),
+    [
+        ("fixed 0.20", "fixed 0.2", True),
+        ("fixed 0.22, as in its script", "fixed 0.2", False),
+        ("fixed 0.25", "fixed 0.2", False),
+        ("fixed 0.13, evidently chosen on train", "fixed 0.13", True),
+        ("0.22, best on the evaluated truth", "fixed 0.22", False),
+        ("none", "none (ICD); fixed 0.2 of the maximum (CAM)", True),
+    ],
+)
+def test_thresholds_are_compared_as_numbers(theirs, ours, same):
+    everything = dict.fromkeys(("dataset", "stage", "split", "crf", "initial_weights"), "x")
+    found = differences(_entry(threshold=theirs, extra=[], **everything), {"threshold": ours})
+    assert found == ([] if same else [f"threshold: {theirs} there, {ours} here"])
+
+
+def test_sizes_of_vocs_splits_need_not_be_written():
+    _, entries = read_published("eps-voc12")
+    assert {entry.images for entry in entries if entry.split == "train"} == {1464}
+    _, entries = read_published("eps-coco14")
+    assert [entry.images for entry in entries] == [82081, 82081, None]
 
 
 def test_ours_beside_theirs_per_class():
     title, entries = read_published("vwe-voc12")
     iou = np.linspace(0.5, 0.9, 21)
     names = ("background", *VOC_CLASSES)
-    text = against_text(title, entries, 0.7, iou, names, {"stage": "segmentation", "split": "val"})
+    ours = {"stage": "segmentation", "split": "val", "classes_left_out": 15}
+    text = against_text(title, entries, 0.7, iou, names, ours)
     first, rows = text.splitlines()[4], text.splitlines()
     assert "val" in first and "VWE, DeepLab-v2" in first and first.split()[-3:] == ["67.20", "70.00", "2.80"]
     assert [row.split() for row in rows if row.startswith("tvmonitor")][0] == [
@@ -69,7 +98,9 @@ def test_ours_beside_theirs_per_class():
         "90.00",
         "30.40",
     ]
-    assert "WARNING not stated of our own predictions: crf, extra, initial weights" in text
+    warnings = [row.strip() for row in rows if "left out" in row]
+    assert warnings == ["WARNING for all of them: classes: all there; the truth of 15 was left out here"]
+    assert "WARNING not stated of our own predictions: dataset, crf, extra, initial weights" in text
 
 
 def test_faults_are_named(tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 
 import browser as chromium
 import numpy as np
@@ -93,12 +94,15 @@ def test_numbers_are_those_of_the_evaluator(page, run):
 
 
 def test_what_is_not_there_is_left_out(tmp_path):
-    text = write_report(tmp_path).read_text()
-    assert "<section" not in text and "no run.json" in text
+    with pytest.raises(InputError, match="a run folder with run.json"):
+        write_report(tmp_path)
     with pytest.raises(InputError, match="nothing there"):
         write_report(tmp_path / "absent")
     with pytest.raises(InputError, match="a folder or list"):
         write_report(tmp_path, image_root=tmp_path / "absent")
+    (tmp_path / "losses.jsonl").write_text('{"epoch": 0, "step": 1, "cam": 2.5}')
+    text = write_report(tmp_path).read_text()
+    assert text.count("<section") == 1 and '<section id="losses">' in text and "no run.json" in text
     (tmp_path / "losses.jsonl").write_text("{")
     with pytest.raises(InputError, match=r"losses\.jsonl"):
         write_report(tmp_path)
@@ -112,6 +116,51 @@ def test_without_truth_the_pictures_are_not_ranked(run, tmp_path):
         moved, image_root=run.parent / "images", id_list=run.parent / "ids.txt", gallery=5
     ).read_text()
     assert "Not ranked: no truth." in text and text.count('<figure class="shot"') == 5
+
+
+def _pictures(text) -> list:
+    """Names of the pictures of the first image, by row."""
+    figure = text[text.index('<figure class="shot"') :].split("</figure>")[0]
+    return [re.findall(r'<img alt="([^"]*)"', row) for row in figure.split('<div class="panels">')[1:]]
+
+
+def test_seeds_of_cam_stand_beside_the_methods_own(page, run, tmp_path):
+    assert _pictures(page.read_text()) == [
+        ["image", "cam map"],
+        ["truth", "icd map", "icd seed", "icd after CRF"],
+    ]
+    both = tmp_path / "run"
+    shutil.copytree(run, both)
+    shutil.copytree(run / "results" / "seeds", both / "results" / "seeds_cam")
+    assert _pictures(write_report(both, gallery=1).read_text()) == [
+        ["image", "cam map", "cam seed", "cam after CRF"],
+        ["truth", "icd map", "icd seed", "icd after CRF"],
+    ]
+    shutil.rmtree(both / "results" / "scores_cam")
+    shutil.rmtree(both / "results" / "scores_icd")
+    assert _pictures(write_report(both, gallery=1).read_text()) == [["image", "truth", "seed", "after CRF"]]
+
+
+def test_images_are_ranked_by_what_was_scored(run, tmp_path):
+    copy = tmp_path / "run"
+    shutil.copytree(run, copy)
+    entries = json.loads((copy / "scores.json").read_text())
+    entries[-1]["per_image"] = {"image_07": 0.9, "image_03": None, "image_05": 0.4}
+    write_json(copy / "scores.json", entries)
+    text = write_report(copy, gallery=3).read_text()
+    assert re.findall(r"<b>(image_\d+)</b>", text) == ["image_07", "image_05"]
+    again = write_report(copy, gallery=3, truth_root=run.parent / "truth").read_text()
+    assert len(re.findall(r"<b>(image_\d+)</b>", again)) == 3
+
+
+def test_many_classes_stay_small(run, tmp_path):
+    copy, counts = tmp_path / "run", np.zeros((81, 82), np.int64)
+    copy.mkdir()
+    np.fill_diagonal(counts, 1000)
+    classes = [{"name": f"class {k}", "number": k, "iou": 0.5} for k in range(81)]
+    entry = {"miou": 0.5, "classes": classes, "counts": counts.tolist()}
+    write_json(copy / "scores.json", [{**entry, "name": f"score {k}"} for k in range(6)])
+    assert write_report(copy).stat().st_size < 1e6
 
 
 def test_choice_of_pictures():
@@ -212,8 +261,9 @@ def test_500_photographs_stay_under_10_megabytes(shared, tmp_path):
     ids = (data / "ImageSets" / "train_aug.txt").read_text().split()[:500]
     for image_id in ids:
         truth = np.array(Image.open(data / "SegmentationClassAug" / f"{image_id}.png"))
-        for variant in ("nocrf", "crf", "sal"):
-            write_mask(mask_path(tmp_path / "results" / "seeds" / variant, image_id), truth)
+        for folder in ("seeds", "seeds_cam"):
+            for variant in ("nocrf", "crf", "sal"):
+                write_mask(mask_path(tmp_path / "results" / folder / variant, image_id), truth)
         grid = np.random.RandomState(0).rand(2, 41, 41).astype(np.float32)
         for kind in ("cam", "icd"):
             scores = ScoreMaps(np.array([1, 2], np.int16), grid, truth.shape, (*truth.shape, *truth.shape))

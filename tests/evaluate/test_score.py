@@ -95,6 +95,9 @@ def test_subset_of_classes(random_masks, write_masks):
     assert np.isnan(np.delete(scores.iou, [0, 1, 20])).all()
     assert scores.miou == pytest.approx(expected[[0, 1, 20]].mean())
     assert scores.as_dict()["evaluated_classes"] == [0, 1, 20]
+    for k, value in scores.per_image.items():
+        alone = _slow_scores({0: left_out[k]}, {0: predictions[k]}, 20, "drop")[[0, 1, 20]]
+        assert value == pytest.approx(np.nanmean(alone), abs=1e-6)
     with pytest.raises(InputError, match="0 to 20"):
         score_masks(*folders, list(truths), VOC_CLASSES, evaluated_classes=(0, 21))
 
@@ -153,6 +156,20 @@ def test_boundary_treats_255_by_policy():
     assert drop[0] == drop[1]
     assert background[0] < background[1]
     np.testing.assert_array_equal(background, error)
+
+
+def test_boundary_leaves_out_what_the_convention_leaves_out(write_masks):
+    truth = np.zeros((50, 50))
+    truth[10:30, 10:30] = 1
+    predicted = np.where(np.arange(50) < 20, truth, 40)
+    truths = write_masks("truth", {"a": truth})
+    folders = [
+        write_masks(f"predictions{value}", {"a": np.where(predicted == 40, value, predicted)})
+        for value in (40, 255)
+    ]
+    dropped, undefined = (score_masks(folder, truths, ["a"], VOC_CLASSES, "icd") for folder in folders)
+    np.testing.assert_array_equal(dropped.counts, undefined.counts)
+    np.testing.assert_array_equal(dropped.boundary, undefined.boundary)
 
 
 @pytest.mark.parametrize("name", ["vwe", "deeplab", "drs"])
