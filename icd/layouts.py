@@ -137,9 +137,8 @@ def write_layout(folder, image_id, scores: ScoreMaps, layout: str) -> Path:
     keys = scores.classes.astype(np.int64) - 1
     if layout == "irn":
         height, width = ((side - 1) // 4 + 1 for side in scores.size)
-        small = np.stack(
-            [cv2.resize(plane, (width, height), interpolation=cv2.INTER_LINEAR) for plane in planes]
-        )
+        small = [cv2.resize(plane, (width, height), interpolation=cv2.INTER_LINEAR) for plane in planes]
+        small = np.array(small, np.float32).reshape(-1, height, width)
         write_npy(path, {"keys": keys, "cam": small, "high_res": planes})
     elif layout == "psa":
         write_npy(path, {int(key): plane for key, plane in zip(keys, planes)})
@@ -165,23 +164,21 @@ def _layout_of(content, path) -> str:
 
 
 def _read_psa(content, path, tags, size) -> ScoreMaps:
-    return _read_dictionary(content, path, shift=1)
+    return _read_dictionary(content, path, 1, size)
 
 
 def _read_crf(content, path, tags, size) -> ScoreMaps:
     if not isinstance(content, dict) or 0 not in content:
         raise InputError(path, "a dictionary with the background under key 0", f"a {type(content).__name__}")
-    return _read_dictionary({key: plane for key, plane in content.items() if key != 0}, path, shift=0)
+    size = np.shape(content[0])
+    return _read_dictionary({key: plane for key, plane in content.items() if key != 0}, path, 0, size)
 
 
-def _read_dictionary(content, path, shift: int) -> ScoreMaps:
-    numbers = (
-        all(isinstance(key, (int, np.integer)) for key in content) if isinstance(content, dict) else False
-    )
-    if not numbers or not content:
-        raise InputError(path, "a dictionary of class numbers and maps", "something else or nothing in it")
+def _read_dictionary(content, path, shift: int, size) -> ScoreMaps:
+    if not isinstance(content, dict) or not all(isinstance(key, (int, np.integer)) for key in content):
+        raise InputError(path, "a dictionary of class numbers and maps", "something else")
     keys = sorted(content)
-    return _full_size(np.asarray(keys) + shift, [content[key] for key in keys], path)
+    return _full_size(np.asarray(keys) + shift, [content[key] for key in keys], path, size)
 
 
 def _read_irn(content, path, tags, size) -> ScoreMaps:
@@ -191,11 +188,13 @@ def _read_irn(content, path, tags, size) -> ScoreMaps:
     planes = np.asarray(content["high_res"])
     if planes.ndim == 3 and len(keys) == len(planes):
         order = np.argsort(keys)
-        return _full_size(keys[order] + 1, planes[order], path)
+        return _full_size(keys[order] + 1, planes[order], path, size)
     raise InputError(path, "one map for every key", f"{len(keys)} keys and maps of shape {planes.shape}")
 
 
-def _full_size(classes, planes, path) -> ScoreMaps:
+def _full_size(classes, planes, path, size) -> ScoreMaps:
+    if not len(classes) and size is not None:  # an image without a tag
+        return ScoreMaps(np.zeros(0, np.int16), np.zeros((0, *size), np.float32), size, (*size, *size))
     shapes = {np.shape(plane) for plane in planes}
     if len(shapes) != 1 or len(next(iter(shapes))) != 2:
         raise InputError(path, "maps of one size, (H, W)", f"the shapes {sorted(shapes)}")

@@ -54,6 +54,13 @@ def test_icd_needs_tags_and_size(scores, tmp_path):
         read_layout(path, tags=(3, 8, 20), size=(600, 400))
 
 
+@pytest.mark.parametrize("layout", ["psa", "irn", "npz"])
+def test_an_image_without_a_tag(tmp_path, layout):
+    nothing = ScoreMaps(np.zeros(0, np.int16), np.zeros((0, 9, 9), np.float32), SIZE, (*SIZE, *SIZE))
+    found = read_layout(write_layout(tmp_path, "a", nothing, layout), size=SIZE)
+    assert len(found.classes) == 0 and maps_on_image(found).shape == (0, *SIZE)
+
+
 def test_irn_with_torch_tensors(golden):
     found = read_layout(golden / "evaluation" / "irn_torch.npy")
     expected = np.load(golden / "evaluation" / "irn_torch_expected.npz")
