@@ -115,10 +115,15 @@ class Run:
         return {name: roots[name] for name in METHODS[self.method].needs}
 
     @property
+    def training_supervision(self) -> tuple:
+        """What training uses beyond tags."""
+        taught = self.teacher and self.teacher.extra_supervision
+        return ("saliency",) if "saliency" in self.planes or taught else ()
+
+    @property
     def extra_supervision(self) -> tuple:
-        """What the run uses beyond tags."""
-        trained = "saliency" in self.planes or (self.teacher and self.teacher.extra_supervision)
-        return ("saliency",) if self.use_saliency or trained else ()
+        """What the run uses beyond tags; `use_saliency` alone concerns the seeds `sal`."""
+        return ("saliency",) if self.use_saliency else self.training_supervision
 
     @property
     def length(self):
@@ -302,6 +307,7 @@ def write_run_facts(run: Run) -> None:
         data_list=run.data_list,
         initial_weights=run.pretrained,
         extra_supervision=run.extra_supervision,
+        training_supervision=run.training_supervision,
         threshold_policy="; ".join(
             f"{kind}: {POLICIES[rule]}" for kind, rule in METHODS[run.method].score_maps.items()
         ),

@@ -99,6 +99,20 @@ def read_run(folder) -> dict:
     return run
 
 
+def supervision_of(run: dict, variant=None):
+    """What predictions of a run used beyond tags; None where that is not known.
+
+    Parameters
+    ----------
+    run : dict
+        Content of `run.json`.
+    variant : str, optional
+        Of the run's seeds: without saliency (`nocrf`, `crf`) they used what training used.
+    """
+    extra = run.get("extra_supervision")
+    return run.get("training_supervision", extra) if variant in ("nocrf", "crf") else extra
+
+
 def file_sha256(path) -> str:
     """sha256 of a file in hexadecimal; `InputError` where it is missing."""
     digest = hashlib.sha256()

@@ -12,7 +12,7 @@ import pytest
 
 import icd
 from icd.errors import InputError
-from icd.provenance import read_run, write_run
+from icd.provenance import read_run, supervision_of, write_run
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,14 @@ def test_missing_and_damaged_files_are_named(tmp_path):
     (tmp_path / "run.json").write_text("[1]")
     with pytest.raises(InputError, match="JSON object"):
         read_run(tmp_path)
+
+
+def test_saliency_in_the_seeds_is_not_saliency_in_training():
+    run = {"extra_supervision": ["saliency"], "training_supervision": []}
+    assert supervision_of(run, "crf") == supervision_of(run, "nocrf") == []
+    assert supervision_of(run, "sal") == supervision_of(run) == ["saliency"]
+    assert supervision_of({"extra_supervision": ["saliency"]}, "crf") == ["saliency"]
+    assert supervision_of({}) is None
 
 
 def test_evaluator_and_provenance_do_not_import_mxnet():

@@ -27,7 +27,7 @@ from icd.evaluate.policies import CONVENTIONS, POLICIES
 from icd.evaluate.published import SPLITS, published_names, read_published
 from icd.files import read_classes, write_json
 from icd.layouts import LAYOUTS, read_ids
-from icd.provenance import describe_file, plain, read_run, versions
+from icd.provenance import describe_file, plain, read_run, supervision_of, versions
 
 
 def add_arguments(parser) -> None:
@@ -183,10 +183,9 @@ def _conditions(arguments, classes) -> dict:
     crf = {"crf": True, "nocrf": False, "sal": False}.get(folder)
     if arguments.curve and arguments.layout != "crf":
         crf = False
-    extra = source.get("extra_supervision")
+    extra = supervision_of(source, "nocrf" if arguments.curve else folder)
     if arguments.extra:
         extra = [] if arguments.extra == "none" else arguments.extra.split(",")
-    weights = source.get("initial_weights")
     return {
         "dataset": arguments.dataset or ("voc12" if classes == VOC_CLASSES else None),
         "stage": arguments.stage,
@@ -195,8 +194,16 @@ def _conditions(arguments, classes) -> dict:
         "threshold": source.get("threshold_policy"),
         "extra": extra,
         "network": source.get("backbone"),
-        "initial_weights": arguments.initial_weights or (weights and Path(weights["path"]).stem),
+        "initial_weights": arguments.initial_weights or _start_of(source),
     }
+
+
+def _start_of(run: dict):
+    """What training started from, where `run.json` says it."""
+    weights = run.get("initial_weights")
+    if weights:
+        return Path(weights["path"]).stem
+    return "random start" if "initial_weights" in run else None
 
 
 def _split_of(path):

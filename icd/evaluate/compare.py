@@ -12,7 +12,7 @@ from pathlib import Path
 
 from icd.errors import InputError
 from icd.files import read_json
-from icd.provenance import read_run
+from icd.provenance import read_run, supervision_of
 
 _CONDITIONS = (
     "data list",
@@ -89,7 +89,7 @@ def _rows(folder: Path):
             "missing": len(entry.get("missing", ())),
             "data list": _short(run.get("data_list")),
             "initial weights": _short(run.get("initial_weights")) or "none",
-            "extra supervision": ", ".join(run.get("extra_supervision") or ()) or "none",
+            "extra supervision": ", ".join(supervision_of(run, entry.get("variant")) or ()) or "none",
             "threshold": run.get("threshold_policy"),
             "convention": entry.get("convention"),
             "classes scored": str(len(entry.get("evaluated_classes", ()))),
@@ -123,14 +123,20 @@ def _groups(rows) -> list:
 def _warnings(rows) -> list:
     found = []
     for name in _CONDITIONS:
-        found.extend(_difference(name, [row[name] for row in rows]))
+        found.extend(_difference(name, [(row["run"], row[name]) for row in rows]))
     for name in sorted({name for row in rows for name in row["recipe"]}):
-        found.extend(_difference(name, [row["recipe"][name] for row in rows if name in row["recipe"]]))
+        found.extend(
+            _difference(name, [(row["run"], row["recipe"][name]) for row in rows if name in row["recipe"]])
+        )
     runs = {row["run"]: row["missing"] for row in rows if row["missing"]}
     found.extend(f"{run}: {count} predictions are missing and in no number" for run, count in runs.items())
     return found
 
 
 def _difference(name: str, values) -> list:
-    values = sorted(set(map(str, values)))
-    return [f"{name} differs: {'; '.join(values)}"] if len(values) > 1 else []
+    """A warning where runs differ in a condition; `values` are pairs of run and value, a run may have several."""
+    of_run = {}
+    for run, value in values:
+        of_run.setdefault(run, set()).add(str(value))
+    different = sorted({" and ".join(sorted(one)) for one in of_run.values()})
+    return [f"{name} differs: {'; '.join(different)}"] if len(different) > 1 else []

@@ -63,6 +63,21 @@ def test_differing_conditions_are_warned_of(runs, tmp_path):
     assert comparison.groups[0]["runs"] == 2
 
 
+def test_saliency_in_some_seeds_of_every_run_is_no_difference(runs):
+    scores = [
+        {"name": f"icd {variant}", "variant": variant, "miou": 0.5, "classes": []}
+        for variant in ("crf", "sal")
+    ]
+    for folder in runs[:2]:
+        write_run(folder, extra_supervision=["saliency"], training_supervision=[])
+        write_json(folder / "scores.json", scores)
+    comparison = compare_runs(runs[:2])
+    assert [row["extra supervision"] for row in comparison.rows] == ["none", "saliency"] * 2
+    assert comparison.warnings == []
+    write_json(runs[1] / "scores.json", scores[:1])
+    assert compare_runs(runs[:2]).warnings == ["extra supervision differs: none; none and saliency"]
+
+
 def test_runs_of_another_recipe_are_no_repetition(runs, tmp_path):
     facts = {
         "method": "icd",
