@@ -26,6 +26,7 @@ from icd.evaluate.tally import tally
 from icd.files import read_mask
 from icd.grid import maps_on_image, positive_share
 from icd.layouts import find_score_maps, read_layout
+from icd.provenance import plain
 
 THRESHOLDS = tuple(round(0.01 * k, 2) for k in range(60))
 """0.00, 0.01 .. 0.59, as SEAM and PPC sweep."""
@@ -163,34 +164,33 @@ def threshold_curve(
     if thresholds.ndim != 1 or not len(thresholds) or (np.diff(thresholds.astype(np.float32)) <= 0).any():
         raise InputError("thresholds", "ascending numbers, at least one", f"{thresholds.tolist()}")
     evaluated = check_evaluated(evaluated_classes, len(classes))
-    if not Path(score_map_folder).is_dir():
-        raise InputError(score_map_folder, "a folder of score maps", "nothing there")
-    maps = {image_id: find_score_maps(score_map_folder, image_id) for image_id in ids}
-    present = [image_id for image_id in ids if maps[image_id].is_file()]
-    if not present:
-        found = f"none of the {len(ids)} ids"
-        raise InputError(score_map_folder, "score maps named <id>.npz or <id>.npy", found)
+    maps = _index_score_maps(score_map_folder, ids)
+    present = [image_id for image_id in ids if image_id in maps]
     truths = index_masks(truth_folder, present, complete=True)
-    count = _CountChunk(
-        thresholds.astype(np.float32),
-        tuple(classes),
-        convention_of(policy),
-        evaluated,
-        layout,
-        tag_folder,
-        normalize,
-    )
-    facts = [thresholds.tolist(), len(classes), policy, evaluated, layout, str(tag_folder), normalize]
+    convention = convention_of(policy)
+    levels = thresholds.astype(np.float32)
+    count = _CountChunk(levels, tuple(classes), convention, evaluated, layout, tag_folder, normalize)
     (total,), _ = tally(
         count,
-        [(str(maps[image_id]), truths[image_id]) for image_id in present],
-        about=["curve", facts],
+        [(maps[image_id], truths[image_id]) for image_id in present],
+        about=["curve", plain(count)],
         workers=workers,
         note=partial,
         progress=progress,
     )
-    missing = tuple(image_id for image_id in ids if not maps[image_id].is_file())
-    return Curve(thresholds, _tables(total), convention_of(policy), evaluated, len(present), missing)
+    missing = tuple(image_id for image_id in ids if image_id not in maps)
+    return Curve(thresholds, _tables(total), convention, evaluated, len(present), missing)
+
+
+def _index_score_maps(folder, ids) -> dict:
+    """Paths of the score maps, without the ids that have none; `InputError` where none has any."""
+    if not Path(folder).is_dir():
+        raise InputError(folder, "a folder of score maps", "nothing there")
+    paths = {image_id: find_score_maps(folder, image_id) for image_id in ids}
+    found = {image_id: str(path) for image_id, path in paths.items() if path.is_file()}
+    if not found:
+        raise InputError(folder, "score maps named <id>.npz or <id>.npy", f"none of the {len(ids)} ids")
+    return found
 
 
 @dataclass(frozen=True)
@@ -212,17 +212,16 @@ class _CountChunk:
             truth = read_mask(truth_path)
             if self.convention.unknown_truth == "refuse":
                 refuse_unknown(truth_path, count_values(truth, 256)[:IGNORE], number - 1)
-            present, planes = self._planes(maps_path, truth.shape)
+            winner, best = self._strongest(maps_path, truth.shape)
             truth = lookup[truth]
             known = truth < number
-            planes = planes[:, known]
-            above = np.searchsorted(self.thresholds, planes.max(0), side="left")
-            cell = (truth[known].astype(np.int64) * number + present[planes.argmax(0)]) * bins + above
+            above = np.searchsorted(self.thresholds, best[known], side="left")
+            cell = (truth[known].astype(np.int64) * number + winner[known]) * bins + above
             total += np.bincount(cell, minlength=total.size).reshape(total.shape)
         return (total,), np.full(len(items), np.nan)
 
-    def _planes(self, path, size):
-        """Classes, (L + 1,), and maps, (L + 1, H, W), behind a background that wins only where there is no map."""
+    def _strongest(self, path, size) -> tuple:
+        """The class with the largest score and that score, both (H, W); 0 and minus infinity where there is no map."""
         tags = self.tag_folder and read_tags(annotation_path(self.tag_folder, Path(path).stem), self.classes)
         scores = read_layout(path, self.layout, tags, size)
         if len(scores.classes) and scores.classes[-1] > len(self.classes):
@@ -232,8 +231,13 @@ class _CountChunk:
         planes = maps_on_image(scores)
         if self.normalize:
             planes = positive_share(planes)
-        nothing = np.full((1, *size), -np.inf, np.float32)
-        return np.array([0, *scores.classes]), np.concatenate([nothing, planes])
+        winner, best = np.zeros(size, np.int64), np.full(size, -np.inf, np.float32)
+        for number, plane in zip(
+            scores.classes, planes
+        ):  # np.argmax over the first axis is several times slower
+            winner[plane > best] = number
+            np.maximum(best, plane, out=best)
+        return winner, best
 
 
 def _tables(total: np.ndarray) -> np.ndarray:
