@@ -6,6 +6,7 @@ one file with tables, charts and pictures that opens without a network.
 
 from __future__ import annotations
 
+import re
 from html import escape
 from pathlib import Path
 from string import Template
@@ -107,6 +108,13 @@ class _Sources:
         self.ids = read_ids(path) if path else []
         self.evaluated = evaluated_classes or run.get("eval_classes")
         self.as_scored = truth_root is None and id_list is None and evaluated_classes is None
+        self.threshold_policy = run.get("threshold_policy") or ""
+
+    def fixed_threshold(self, kind: str) -> float:
+        """The threshold of the run's own seeds as a share of the maximum: 0 for "none", 0.2 where none is recorded."""
+        policies = dict(part.split(": ", 1) for part in self.threshold_policy.split("; ") if ": " in part)
+        number = re.search(r"fixed ([\d.]+)", policies.get(kind, ""))
+        return float(number.group(1)) if number else 0.0 if policies.get(kind) == "none" else 0.2
 
     def ranking(self, entries) -> tuple:
         """The name of the seeds to rank images by, and the mIoU of every image; from `scores.json` where it has them."""
@@ -155,21 +163,26 @@ def _curves(sources) -> str:
         return ""
     series, marks, lines = {}, [], []
     for kind in kinds:
+        threshold = sources.fixed_threshold(kind.name)
         curve = threshold_curve(
-            kind.maps, sources.truth_root, sources.ids, _CURVE_THRESHOLDS, classes=sources.classes,
-            evaluated_classes=sources.evaluated, normalize=True, workers=sources.workers,
+            kind.maps, sources.truth_root, sources.ids, sorted({*_CURVE_THRESHOLDS, threshold}),
+            classes=sources.classes, evaluated_classes=sources.evaluated, normalize=True, workers=sources.workers,
             partial=sources.folder / f".curve-{kind.name}.npz",
         )  # fmt: skip
-        name, miou = kind.name, 100 * curve.miou
-        series[name] = (curve.thresholds.tolist(), miou.tolist())
-        best, fixed = curve.best, curve.position(0.2)
+        levels, miou = curve.thresholds.tolist(), (100 * curve.miou).tolist()
+        series[kind.name] = levels, miou
+        best, fixed = curve.best, curve.position(threshold)
         for place, text in ((fixed, "fixed threshold"), (best, "best threshold, chosen with the truth")):
-            marks.append(
-                (float(curve.thresholds[place]), float(miou[place]), f"{name}: {text}, {miou[place]:.2f} %")
-            )
-        lines.append([name, float(miou[fixed]), f"{curve.thresholds[best]:.2f}", float(miou[best])])
+            marks.append((levels[place], miou[place], f"{kind.name}: {text}, {miou[place]:.2f} %"))
+        lines.append([kind.name, f"{threshold:g}", miou[fixed], f"{levels[best]:g}", miou[best]])
     chart = charts.line_chart("mIoU without CRF", series, "share of a map's maximum", "mIoU in %", marks)
-    header = ["score maps", "mIoU % at 0.20, fixed", "best threshold", "mIoU % there, chosen with the truth"]
+    header = [
+        "score maps",
+        "fixed threshold",
+        "mIoU %",
+        "best threshold",
+        "mIoU % there, chosen with the truth",
+    ]
     return f'<div class="charts">{chart}</div>{charts.table(header, lines)}'
 
 

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from icd.errors import InputError
-from icd.evaluate import score_masks
+from icd.evaluate import score_masks, threshold_curve
 from icd.evaluate.gallery import choose
 from icd.evaluate.report import write_report
 from icd.files import ScoreMaps, mask_path, write_json, write_mask, write_score_maps
@@ -51,7 +51,7 @@ def _make_run(root, ids):
     (root / "ids.txt").write_text("\n".join(ids) + "\n")
     write_run(
         run, method="icd", backbone="small", seed=1, data_list=root / "ids.txt", classes=NAMES, recipe={"scales": [1, 2]},
-        image_root=root / "images", eval_root=root / "truth",
+        image_root=root / "images", eval_root=root / "truth", threshold_policy="cam: fixed 0.25 of the maximum; icd: none",
     )  # fmt: skip
     entries = []
     for variant in ("nocrf", "crf"):
@@ -91,6 +91,19 @@ def test_numbers_are_those_of_the_evaluator(page, run):
     text = page.read_text()
     for entry in json.loads((run / "scores.json").read_text()):
         assert f'<th scope="row">{entry["name"]}</th><td>{100 * entry["miou"]:.2f}</td>' in text
+
+
+def test_the_fixed_threshold_is_that_of_the_runs_seeds(page, run):
+    section = page.read_text().split('<section id="threshold">')[1].split("</section>")[0]
+    rows = re.findall(r'<th scope="row">(\w+)</th><td>([\d.]+)</td><td>([\d.]+)</td>', section)
+    assert [row[:2] for row in rows] == [("cam", "0.25"), ("icd", "0")]
+    ids = (run.parent / "ids.txt").read_text().split()
+    for kind, level, miou in rows:
+        maps = run / "results" / f"scores_{kind}"
+        curve = threshold_curve(
+            maps, run.parent / "truth", ids, [float(level)], classes=NAMES, normalize=True
+        )
+        assert float(miou) == pytest.approx(100 * curve.miou[0], abs=0.005)
 
 
 def test_what_is_not_there_is_left_out(tmp_path):
@@ -240,6 +253,19 @@ def test_no_sideways_scrolling(page, window, width):
     window.open(page, width=width, height=740)
     assert window.run("window.innerWidth") == width
     assert window.run("document.documentElement.scrollWidth") <= width
+
+
+@needs_browser
+@pytest.mark.parametrize("width", [360, 1280])
+def test_numbers_stand_beside_their_bars(run, window, tmp_path, width):
+    classes = [{"name": f"class {k}", "number": k, "iou": k / 20} for k in range(21)]
+    write_json(tmp_path / "scores.json", [{"name": "ours", "miou": 0.5, "classes": classes}])
+    window.open(write_report(tmp_path), width=width)
+    outside = """[...document.querySelectorAll('.bar')].filter(bar => {
+        const [a, b] = [bar, bar.querySelector('span')].map(element => element.getBoundingClientRect());
+        return b.top < a.top - 2 || b.bottom > a.bottom + 2 || b.right > document.documentElement.clientWidth;
+    }).map(bar => bar.textContent)"""
+    assert window.run(outside) == []
 
 
 @needs_browser
