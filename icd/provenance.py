@@ -99,6 +99,30 @@ def read_run(folder) -> dict:
     return run
 
 
+def run_of(folder) -> dict:
+    """`run.json` of the run that a folder belongs to: of the folder itself or one of the three above it; else empty."""
+    folder = Path(folder).resolve()
+    return next((run for run in map(read_run, [folder, *folder.parents][:4]) if run), {})
+
+
+def write_derived_run(folder, source, **facts) -> None:
+    """Write `run.json` beside what was made from another result: what is known of that one, `facts`, and this command.
+
+    A run's own folder keeps its `run.json`.
+
+    Parameters
+    ----------
+    folder, source : str or os.PathLike
+        Where the new result lies, and the result it was made from.
+    """
+    own = read_run(folder)
+    if own and "made_from" not in own:
+        return
+    origin = {"command": shlex.join(sys.argv), "made_from": os.path.abspath(source)}
+    run = {**run_of(source), **origin, **facts, "versions": versions(), "machine": machine()}
+    write_json(Path(folder) / FILE, plain(run))
+
+
 def supervision_of(run: dict, variant=None):
     """What predictions of a run used beyond tags; None where that is not known.
 

@@ -12,7 +12,7 @@ import pytest
 
 import icd
 from icd.errors import InputError
-from icd.provenance import read_run, supervision_of, write_run
+from icd.provenance import read_run, run_of, supervision_of, write_derived_run, write_run
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,19 @@ def test_saliency_in_the_seeds_is_not_saliency_in_training():
     assert supervision_of(run, "sal") == supervision_of(run) == ["saliency"]
     assert supervision_of({"extra_supervision": ["saliency"]}, "crf") == ["saliency"]
     assert supervision_of({}) is None
+
+
+def test_what_is_made_from_a_result_says_so(tmp_path):
+    write_run(tmp_path / "run", method="icd", seed=3, command=["icd", "run"])
+    maps, target = tmp_path / "run" / "results" / "scores_cam", tmp_path / "exported"
+    for layout in ("psa", "irn"):
+        write_derived_run(target, maps, layout=layout)
+        found = read_run(target)
+        assert (found["method"], found["seed"], found["layout"]) == ("icd", 3, layout)
+        assert found["made_from"] == str(maps) and found["command"] != "icd run"
+    write_derived_run(tmp_path / "run", maps, layout="psa")
+    assert read_run(tmp_path / "run")["command"] == "icd run"
+    assert run_of(maps)["seed"] == 3 and run_of(tmp_path) == {}
 
 
 def test_evaluator_and_provenance_do_not_import_mxnet():

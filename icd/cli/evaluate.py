@@ -27,7 +27,7 @@ from icd.evaluate.policies import CONVENTIONS, POLICIES
 from icd.evaluate.published import SPLITS, published_names, read_published
 from icd.files import read_classes, write_json
 from icd.layouts import LAYOUTS, read_ids
-from icd.provenance import describe_file, plain, read_run, supervision_of, versions
+from icd.provenance import describe_file, plain, run_of, supervision_of, versions
 
 
 def add_arguments(parser) -> None:
@@ -173,13 +173,13 @@ def _about(arguments, conditions: dict) -> dict:
         "list": describe_file(arguments.list),
         "conditions": conditions,
         "versions": versions(),
-        "run": _run_of(arguments.predictions),
+        "run": run_of(arguments.predictions),
     }
 
 
 def _conditions(arguments, classes) -> dict:
     """What is known of the predictions from the command line, their `run.json` and the names of folder and list."""
-    source, folder = _run_of(arguments.predictions), Path(arguments.predictions).name
+    source, folder = run_of(arguments.predictions), Path(arguments.predictions).name
     crf = {"crf": True, "nocrf": False, "sal": False}.get(folder)
     if arguments.curve and arguments.layout != "crf":
         crf = False
@@ -210,12 +210,6 @@ def _split_of(path):
     """The split that a list is by its name, with the originals' spellings: train_aug_id.txt, trainaug.txt, train_cls.txt."""
     name = re.sub("_(id|cls)$", "", Path(path).stem).replace("trainaug", "train_aug")
     return name if name in SPLITS else None
-
-
-def _run_of(folder) -> dict:
-    """`run.json` of the run that a folder belongs to: of the folder itself or one of the three above it."""
-    folder = Path(folder).resolve()
-    return next((run for run in map(read_run, [folder, *folder.parents][:4]) if run), {})
 
 
 def _evaluated(text, classes):

@@ -16,6 +16,7 @@ from icd.evaluate.archive import COMPETITIONS, write_voc_archive
 from icd.evaluate.tally import map_on_cores
 from icd.files import read_classes
 from icd.layouts import LAYOUTS, find_score_maps, read_ids, read_layout, write_layout
+from icd.provenance import write_derived_run
 
 _CHUNK = 8
 
@@ -57,6 +58,7 @@ def _export_maps(arguments) -> int:
     chunks = [ids[start : start + _CHUNK] for start in range(0, len(ids), _CHUNK)]
     convert = bind(_convert, arguments=arguments, classes=read_classes(arguments.classes))
     done = sum(map_on_cores(convert, chunks, arguments.workers))
+    write_derived_run(arguments.target, arguments.source, layout=arguments.to)
     print(f"{arguments.target}: {done} score maps as {arguments.to}")
     return 0
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from icd.errors import InputError
 from icd.files import read_classes, read_list
+from icd.provenance import run_of, supervision_of, write_derived_run
 
 NEEDED = {"crf": "image_root", "sal": "saliency_root"}
 
@@ -64,4 +65,18 @@ def run(arguments) -> int:
         crf_backend=arguments.crf_backend,
     )
     make_seeds(job, read_list(arguments.data_list), arguments.workers)
+    write_derived_run(arguments.target, arguments.map_root, **_facts(job))
     return 0
+
+
+def _facts(job) -> dict:
+    """What the seeds differ in from the score maps' run, for `run.json`."""
+    threshold = "none" if job.rule == "icd" else f"fixed {job.cam_threshold:g} of the maximum"
+    facts = {"threshold_policy": threshold, "crf": job.crf_preset if "crf" in job.variants else None}
+    source = run_of(job.map_root)
+    if source:
+        training = supervision_of(source, "nocrf") or []
+        saliency = ["saliency"] if "sal" in job.variants else []
+        facts["extra_supervision"] = sorted({*training, *saliency})
+        facts["training_supervision"] = training
+    return facts

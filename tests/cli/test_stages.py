@@ -10,6 +10,7 @@ from runs import CLASSES, execute, make_data
 
 from icd.files import ScoreMaps, read_mask, read_superpixels, score_maps_path, write_score_maps
 from icd.foreign import write_npy
+from icd.provenance import read_run
 from icd.refine.seeds import cam_seed, icd_seed
 
 ICD = [sys.executable, "-m", "icd.cli.main"]
@@ -67,6 +68,13 @@ def test_seeds_of_both_layouts_are_equal(data, layout):
         result = execute([*ICD, "seeds", *common, *more], data)
         assert result.returncode == 0, result.stderr
         np.testing.assert_array_equal(read_mask(target / "nocrf/picture0.png"), expected)
+        facts = read_run(target)
+        policy = {"icd": "none", "cam": "fixed 0.2 of the maximum"}[rule]
+        assert (facts["threshold_policy"], facts["crf"], facts["made_from"]) == (
+            policy,
+            "icd",
+            str(data / more[-1]),
+        )
         assert set(np.unique(read_mask(target / "crf/picture0.png"))) <= {0, *range(1, len(CLASSES) + 1), 255}
 
 
