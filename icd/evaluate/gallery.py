@@ -33,7 +33,8 @@ class Gallery:
 
     Attributes
     ----------
-    run_folder : pathlib.Path
+    kinds : list of Kind
+        See `kinds_of_run`.
     image_root, truth_root : pathlib.Path or None
         What is None or has no file for an id is left out.
     names : tuple of str
@@ -42,7 +43,7 @@ class Gallery:
         Longest side of a picture in pixels.
     """
 
-    run_folder: Path
+    kinds: list
     image_root: Path
     truth_root: Path
     names: tuple
@@ -68,7 +69,7 @@ class Gallery:
         photograph, truth = None, self._truth(image_id)
         if self.image_root and image_path(self.image_root, image_id).is_file():
             photograph = self._small(read_image(image_path(self.image_root, image_id)), cv2.INTER_AREA)
-        rows = [self._kind(kind, image_id, photograph) for kind in kinds_of_run(self.run_folder)] or [[]]
+        rows = [self._kind(kind, image_id, photograph) for kind in self.kinds] or [[]]
         if photograph is not None:
             rows[0].insert(0, _panel("image", photograph, 60))
         if truth is not None:
@@ -98,7 +99,7 @@ class Gallery:
         if path is not None:
             values = np.unique(read_mask(path))
             return [int(value) for value in values if 0 < value < len(self.names) and value != IGNORE]
-        for kind in kinds_of_run(self.run_folder):
+        for kind in self.kinds:
             if kind.maps is not None and score_maps_path(kind.maps, image_id).is_file():
                 return [
                     int(number) for number in read_score_maps(score_maps_path(kind.maps, image_id)).classes

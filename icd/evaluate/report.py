@@ -100,6 +100,7 @@ class _Sources:
 
     def __init__(self, folder, run, image_root, truth_root, id_list, evaluated_classes, workers):
         self.folder, self.workers = folder, workers
+        self.kinds = kinds_of_run(folder)
         self.classes = tuple(run.get("classes") or VOC_CLASSES)
         self.image_root = _existing(image_root, run.get("image_root"))
         self.truth_root = _existing(truth_root, run.get("eval_root"))
@@ -118,7 +119,7 @@ class _Sources:
 
     def ranking(self, entries) -> tuple:
         """The name of the seeds to rank images by, and the mIoU of every image; from `scores.json` where it has them."""
-        kind = (kinds_of_run(self.folder) or [None])[-1]
+        kind = (self.kinds or [None])[-1]
         variant = kind and next((name for name in VARIANTS if (kind.seeds / name).is_dir()), None)
         if variant is None or self.truth_root is None:
             return "", {}
@@ -158,7 +159,7 @@ def _subtitle(run: dict) -> str:
 
 
 def _curves(sources) -> str:
-    kinds = [kind for kind in kinds_of_run(sources.folder) if kind.maps is not None]
+    kinds = [kind for kind in sources.kinds if kind.maps is not None]
     if not kinds or sources.truth_root is None or not sources.ids:
         return ""
     series, marks, lines = {}, [], []
@@ -193,7 +194,7 @@ def _gallery(sources, entries, size: int) -> str:
     chosen = choose(per_image, sources.ids, size)
     side = 224 if len(chosen) <= 100 else 160 if len(chosen) <= 250 else 128
     names = ("background", *sources.classes)
-    make = Gallery(sources.folder, sources.image_root, sources.truth_root, names, side)
+    make = Gallery(sources.kinds, sources.image_root, sources.truth_root, names, side)
     chunks = [chosen[start : start + 8] for start in range(0, len(chosen), 8)]
     figures = [figure for chunk in map_on_cores(make, chunks, sources.workers) for figure in chunk]
     ranks = [rank for rank in RANKS if any(entry[1] == rank for entry in chosen)]
