@@ -9,7 +9,6 @@ dictionaries hold torch tensors: these are read here too, without torch.
 from __future__ import annotations
 
 import io
-import math
 import pickle
 import struct
 
@@ -165,9 +164,7 @@ def _tensor(storage, offset, size, stride, *_):
     if 0 in size:
         return np.zeros(size, storage.dtype)
     last = offset + sum((n - 1) * step for n, step in zip(size, stride))
-    if last >= len(storage) or math.prod(size) > len(
-        storage
-    ):  # the second: a small file must not fill the memory
+    if last >= len(storage):
         raise pickle.UnpicklingError("a torch tensor that does not fit its storage")
     positions = np.full((), offset, np.int64)
     for n, step in zip(size, stride):
