@@ -26,7 +26,6 @@ from icd.evaluate.tally import tally
 from icd.files import read_mask
 from icd.grid import maps_on_image, positive_share
 from icd.layouts import find_score_maps, read_layout
-from icd.provenance import plain
 
 THRESHOLDS = tuple(round(0.01 * k, 2) for k in range(60))
 """0.00, 0.01 .. 0.59, as SEAM and PPC sweep."""
@@ -173,7 +172,16 @@ def threshold_curve(
     (total,), _ = tally(
         count,
         [(maps[image_id], truths[image_id]) for image_id in present],
-        about=["curve", plain(count)],
+        about=[
+            "curve",
+            thresholds.tolist(),
+            len(classes),
+            policy,
+            evaluated,
+            layout,
+            str(tag_folder),
+            normalize,
+        ],
         workers=workers,
         note=partial,
         progress=progress,
