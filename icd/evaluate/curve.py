@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from icd.classes import IGNORE, VOC_CLASSES
-from icd.data.tags import annotation_path, read_tags
+from icd.data.tags import open_tags
 from icd.errors import InputError
 from icd.evaluate.policies import Convention, class_scores, convention_of, mean_iou
 from icd.evaluate.score import check_evaluated, index_masks, map_on_cores, truth_lookup
@@ -118,7 +118,7 @@ def threshold_curve(
     policy="drop",
     evaluated_classes=None,
     layout=None,
-    tag_folder=None,
+    tag_source=None,
     normalize=False,
     workers=None,
     progress=None,
@@ -141,8 +141,8 @@ def threshold_curve(
         As in `icd.evaluate.score_masks`.
     layout : str, optional
         Layout of the maps, where their content does not tell.
-    tag_folder : str or os.PathLike, optional
-        XML annotations, for the layout `icd`.
+    tag_source : str or os.PathLike, optional
+        Any source of `icd.data.tags`, for the layout `icd`.
     normalize : bool
         Take the positive part of every map and divide it by its maximum in the image; for maps that hold logits.
     workers : int, optional
@@ -179,7 +179,7 @@ def threshold_curve(
         convention_of(policy),
         evaluated,
         layout,
-        tag_folder,
+        tag_source and open_tags(tag_source, classes),
         normalize,
     )
     total = np.zeros((len(classes) + 1, len(classes) + 1, len(thresholds) + 1), np.int64)
@@ -200,7 +200,7 @@ class _CountChunk:
     convention: Convention
     evaluated: tuple
     layout: str
-    tag_folder: str
+    tags: object
     normalize: bool
 
     def __call__(self, items) -> np.ndarray:
@@ -227,7 +227,7 @@ class _CountChunk:
 
     def _planes(self, path, image_id, size):
         """Classes, (L + 1,), and maps, (L + 1, H, W), behind a background that wins only where there is no map."""
-        tags = self.tag_folder and read_tags(annotation_path(self.tag_folder, image_id), self.classes)
+        tags = self.tags and self.tags.read(image_id)
         scores = read_layout(path, self.layout, tags, size)
         if len(scores.classes) and scores.classes[-1] > len(self.classes):
             raise InputError(path, f"classes 1..{len(self.classes)}", f"class {scores.classes[-1]}")
