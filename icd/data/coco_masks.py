@@ -64,10 +64,15 @@ def write_coco_masks(path, classes, ids, folder, workers: int) -> int:
     left = set(ids) - {mask.stem for mask in Path(folder).glob("*.png")}
     if not left:
         return 0
-    wanted = (instances for instances in read_instances(path, classes) if instances.image_id in left)
     pool = Workers(_WriteMask(Path(path), Path(folder)), workers)
     try:
-        for _ in tqdm(pool.map(wanted), total=len(left), unit="image", desc="masks", dynamic_ncols=True):
+        for _ in tqdm(
+            pool.map(read_instances(path, classes, left)),
+            total=len(left),
+            unit="image",
+            desc="masks",
+            dynamic_ncols=True,
+        ):
             pass
     finally:
         pool.close()
@@ -108,11 +113,13 @@ def draw_mask(instances: Instances, source) -> np.ndarray:
         raise InputError(where, "the image's height and width", f"{height} x {width}")
     try:
         regions = [(o, _region(o.segmentation, instances.size)) for o in instances.outlines]
-    except ValueError as error:
+    except (msgspec.MsgspecError, ValueError) as error:
         wanted = f"polygons inside {height} x {width} (height x width) or run lengths that cover it"
         raise InputError(where, wanted, str(error), "Restore the file from its source.") from None
     regions.sort(key=lambda entry: (not entry[0].crowd, -np.count_nonzero(entry[1])))
-    mask = np.zeros(instances.size, np.uint8)
+    mask = np.zeros(
+        instances.size, np.uint8, order="F"
+    )  # as the regions are: run lengths go down the columns
     for outline, region in regions:
         mask[region] = outline.number
     return mask

@@ -107,7 +107,7 @@ def read_class_list(path, classes) -> dict:
         strange = [word for word in words if not _is_below(word, len(classes))]
         if strange:
             wanted = f"an id and class numbers 0..{len(classes) - 1}, with spaces between"
-            raise InputError(f"{path}, line {number}", wanted, repr(strange[0]))
+            raise InputError(f"{path}, line {number}", wanted, repr(strange[0][:40]))
         tags[image_id] = tuple(sorted({int(word) + 1 for word in words}))
     return tags
 
