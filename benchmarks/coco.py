@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import itertools
 import json
 import os
 import platform
@@ -155,12 +156,14 @@ from icd.classes import COCO_CLASSES
 from icd.data.batches import InferenceBatches
 from icd.data.dataset import TagDataset
 from icd.data.tags import open_tags
+from icd.data.views import Frame, Pyramid
+presentation = {"frame": Frame(513), "pyramid": Pyramid((0.5, 1.0, 1.5, 2.0))}[sys.argv[4]]
 source = folder / "instances_train2014.json"
 ids = [key for key, own in open_tags(source, COCO_CLASSES).tags.items() if own]
 start = time.perf_counter()
 dataset = TagDataset(folder / "train2014", source, ids, COCO_CLASSES)
 opened = time.perf_counter() - start
-batches = InferenceBatches(dataset, 4, 513, workers=int(sys.argv[2]))
+batches = InferenceBatches(dataset, 4, presentation, workers=int(sys.argv[2]))
 iterator = iter(batches)
 next(iterator)
 first, count = time.perf_counter() - start, 0
@@ -237,10 +240,11 @@ def tag_table(folder: Path) -> str:
 def reading_table(folder: Path, images: int) -> str:
     """Start-up and speed of the inference batches."""
     rows = []
-    for workers in (0, 2):
-        (count, opened, first, rate), everything, _ = measured(READ, folder, workers, images)
-        rows.append([workers, opened, first, rate, count / rate / 3600, everything])
-    header = ["loader processes", "dataset opened, s", "first batch, s", "images a second",
+    views = {"frame of 513 (ICD)": "frame", "scales 0.5 to 2, mirrored (EPS)": "pyramid"}
+    for (title, view), workers in itertools.product(views.items(), (0, 2)):
+        (count, opened, first, rate), everything, _ = measured(READ, folder, workers, images, view)
+        rows.append([title, workers, opened, first, rate, count / rate / 3600, everything])
+    header = ["views", "loader processes", "dataset opened, s", "first batch, s", "images a second",
               f"hours for {count:,}".replace(",", " "), "peak MB, all processes"]  # fmt: skip
     return format_table(header, rows, markdown=True)
 
@@ -282,7 +286,7 @@ def main() -> None:
         f"{size / 1024:.0f} KiB), {OUTLINES} outlines. Each row is one fresh process; the machine was not idle.",
         tables[0],
         f"The pages of the mapped file belong to the system's cache and are given back when memory is short. Reading whole "
-        f"images into batches of 4 in a frame of 513, of the first {arguments.images} of the list:",
+        f"images as localization does, of the first {arguments.images} of the list:",
         tables[1],
         f"True masks from the outlines, of the first {arguments.images} images (each written, synchronized and renamed):",
         tables[2],

@@ -69,8 +69,8 @@ def test_curve(folders, source):
 def test_seeds(folders, source):
     common = ("--rule", "cam", "--data-list", folders / "list.txt", "--classes", "coco", "--workers", 0)
     common += ("--image-root", folders / "images")
-    bare = ("--cam-root", folders / "bare", "--target", folders / "1", "--annotation-root", folders / source)
-    ours = ("--cam-root", folders / "run" / "results" / "scores_cam", "--target", folders / "2")
+    bare = ("--map-root", folders / "bare", "--target", folders / "1", "--annotation-root", folders / source)
+    ours = ("--map-root", folders / "run" / "results" / "scores_cam", "--target", folders / "2")
     assert _call("seeds", *common, *bare) == _call("seeds", *common, *ours) == 0
     for variant in ("nocrf", "crf"):
         for image_id in IDS:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from small_folder import CLASSES, write_tags
 
 from icd.classes import COCO_CLASSES, VOC_CLASSES
+from icd.data.augment import ScaledCrop
 from icd.data.batches import TrainBatches
 from icd.data.dataset import TagDataset
 from icd.data.tags import multi_hot, open_tags
@@ -217,9 +218,8 @@ def test_damaged_lists_are_refused(tmp_path, content, found):
 def test_training_reads_tags_of_a_file(small, workers):
     tags = {image_id: small.dataset().tags(index) for index, image_id in enumerate(small.ids)}
     path = write_csv(small.root / "tags.csv", tags, CLASSES)
-    batches = TrainBatches(
-        TagDataset(small.root / "images", path, small.ids, CLASSES), 2, 32, (1,), 0, workers
-    )
+    dataset = TagDataset(small.root / "images", path, small.ids, CLASSES)
+    batches = TrainBatches(dataset, 2, ScaledCrop(32, (1,)), 0, workers)
     labels = {i: label for batch in batches.epoch(0) for i, label in zip(batch["ids"], batch["label"])}
     batches.close()
     assert {i: tuple(np.flatnonzero(label) + 1) for i, label in labels.items()} == tags
