@@ -7,10 +7,20 @@ import json
 import numpy as np
 import pytest
 from PIL import Image
+from runs import CLASSES, assert_same_weights, command, execute, make_data, weights_of
 
 from icd.classes import COCO_CLASSES
 from icd.cli.main import main
-from icd.files import ScoreMaps, mask_path, read_mask, read_score_maps, write_mask, write_score_maps
+from icd.data.tags import open_tags
+from icd.files import (
+    ScoreMaps,
+    mask_path,
+    read_list,
+    read_mask,
+    read_score_maps,
+    write_mask,
+    write_score_maps,
+)
 from icd.foreign import write_npy
 from icd.provenance import write_run
 
@@ -124,3 +134,18 @@ def test_numbers_above_the_classes_are_refused(folders, capsys):
     words = ("--truth", folders / "truth", "--list", folders / "list.txt", "--classes", "coco")
     assert _call("evaluate", folders / "masks", *words) == 2
     assert "class numbers 0..80 and 255; found the value 81" in capsys.readouterr().err
+
+
+def test_a_run_on_a_table_is_the_run_on_xml(tmp_path):
+    data = make_data(tmp_path / "data")
+    found = {key: open_tags(data / "Annotations", CLASSES).read(key) for key in read_list(data / "list.txt")}
+    rows = (f"{key},{';'.join(CLASSES[number - 1] for number in own)}\n" for key, own in found.items())
+    (data / "tags.csv").write_text("id,tags\n" + "".join(rows))
+    weights = []
+    for source in ("Annotations", "tags.csv"):
+        snapshot = tmp_path / source
+        more = ("--annotation-root", data / source, "--num-epoch", 1, "--no-crf", "--workers", 1)
+        result = execute(command(data, snapshot, *more), tmp_path)
+        assert result.returncode == 0, result.stderr
+        weights.append(weights_of(snapshot, epochs=1))
+    assert_same_weights(*weights)
