@@ -1,11 +1,15 @@
-"""Class names and colours: VOC's twenty; `icd.files.read_classes` reads a user's own.
+"""Class names and colours: VOC's twenty, COCO's eighty; `icd.files.read_classes` reads a user's own.
 
 Class numbers everywhere in the package: 0 background, 1..C foreground, 255 ignore.
 """
 
 from __future__ import annotations
 
+import difflib
+
 import numpy as np
+
+from icd.errors import InputError
 
 IGNORE = 255
 
@@ -13,6 +17,44 @@ VOC_CLASSES = (
     "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable", "dog", "horse",
     "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor",
 )  # fmt: skip
+# The things of COCO in the order of their category ids, which run from 1 to 90 with gaps (spec eps 1.1).
+COCO_CLASSES = (
+    "person", "bicycle", "car", "motorcycle", "airplane", "bus", "train", "truck", "boat", "traffic light",
+    "fire hydrant", "stop sign", "parking meter", "bench", "bird", "cat", "dog", "horse", "sheep", "cow", "elephant",
+    "bear", "zebra", "giraffe", "backpack", "umbrella", "handbag", "tie", "suitcase", "frisbee", "skis", "snowboard",
+    "sports ball", "kite", "baseball bat", "baseball glove", "skateboard", "surfboard", "tennis racket", "bottle",
+    "wine glass", "cup", "fork", "knife", "spoon", "bowl", "banana", "apple", "sandwich", "orange", "broccoli",
+    "carrot", "hot dog", "pizza", "donut", "cake", "chair", "couch", "potted plant", "bed", "dining table", "toilet",
+    "tv", "laptop", "mouse", "remote", "keyboard", "cell phone", "microwave", "oven", "toaster", "sink",
+    "refrigerator", "book", "clock", "vase", "scissors", "teddy bear", "hair drier", "toothbrush",
+)  # fmt: skip
+CLASS_LISTS = {"voc": VOC_CLASSES, "coco": COCO_CLASSES}
+"""Class names that go by a name of their own in `--classes`."""
+
+
+def class_number(name: str, classes, where) -> int:
+    """The number 1..C of a class name.
+
+    Parameters
+    ----------
+    name : str
+    classes : sequence of str
+        Foreground class names in the order of their numbers 1..C.
+    where : str or os.PathLike
+        For the message.
+
+    Raises
+    ------
+    InputError
+        The name is not among the classes; the nearest one is named.
+    """
+    if name in classes:
+        return classes.index(name) + 1
+    close = difflib.get_close_matches(name, classes, 1)
+    lists = [key for key, names in CLASS_LISTS.items() if name in names]
+    remedy = f"Did you mean {close[0]!r}? " if close else ""
+    remedy += f"Name your own classes with --classes {' or '.join([*lists, 'FILE'])}."
+    raise InputError(where, f"class names among the {len(classes)} given", f"{name!r}", remedy)
 
 
 def voc_palette() -> np.ndarray:

@@ -27,7 +27,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from icd.classes import IGNORE, VOC_CLASSES, voc_palette
+from icd.classes import CLASS_LISTS, IGNORE, VOC_CLASSES, voc_palette
 from icd.errors import InputError
 
 _PALETTE = voc_palette().tobytes()
@@ -159,7 +159,7 @@ def read_classes(path) -> tuple:
     Parameters
     ----------
     path : str or os.PathLike or None
-        None gives VOC's twenty names.
+        A file, or `voc` or `coco` for their own names; None gives VOC's twenty.
 
     Returns
     -------
@@ -172,6 +172,11 @@ def read_classes(path) -> tuple:
     """
     if path is None:
         return VOC_CLASSES
+    if str(path) in CLASS_LISTS:
+        return CLASS_LISTS[str(path)]
+    if not Path(path).is_file():
+        wanted = f"{', '.join(CLASS_LISTS)}, or a text file with one class name a line"
+        raise InputError(path, wanted, "nothing there")
     names = tuple(read_list(path))
     if len(names) >= IGNORE:
         raise InputError(

@@ -21,6 +21,8 @@ ALWAYS = [
     "Jinja2",
     "matplotlib",
     "tensorboardX>=2.5",
+    "msgspec>=0.18",
+    "pycocotools>=2.0.5",
 ]
 # OpenCV 4.12 wants NumPy 2, which MXNet cannot work with.
 OPENCV, OPENCV_HEADLESS = "opencv-python>=4.5,<4.12", "opencv-python-headless>=4.5,<4.12"

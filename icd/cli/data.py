@@ -1,4 +1,4 @@
-"""`icd data prepare|check|embedded`: lists from the user's VOC, a folder checked, the embedded set drawn."""
+"""`icd data prepare|coco|check|embedded`: lists from the user's VOC or COCO, a folder checked, the embedded set drawn."""
 
 from __future__ import annotations
 
@@ -7,16 +7,21 @@ from pathlib import Path
 from tqdm import tqdm
 
 from icd.data.check import RunFolders, check_run
+from icd.data.dataset import require_folder
 from icd.data.embedded import prepare_embedded
 from icd.data.voc import derive_lists, link_folders
+from icd.errors import InputError
 from icd.files import read_classes, read_list, write_atomic
 from icd.provenance import available_cores
 
 
 def add_arguments(parser) -> None:
-    """Add the three commands to an `argparse` parser."""
-    commands = parser.add_subparsers(dest="data_command", required=True, metavar="prepare|check|embedded")
+    """Add the four commands to an `argparse` parser."""
+    commands = parser.add_subparsers(
+        dest="data_command", required=True, metavar="prepare|coco|check|embedded"
+    )
     _add_prepare(commands.add_parser("prepare", help="derive the lists of VOC 2012 from your own copy"))
+    _add_coco(commands.add_parser("coco", help="derive list and true masks of COCO from its instances"))
     _add_check(
         commands.add_parser("check", help="read everything that a run would read and name every problem")
     )
@@ -56,11 +61,59 @@ def _prepare(arguments) -> int:
     return 2 if derived.missing else 0
 
 
+def _add_coco(parser) -> None:
+    parser.add_argument("--instances", required=True, type=Path, help="COCO's instances_*.json")
+    parser.add_argument("--image-root", required=True, type=Path, help="folder of <id>.jpg")
+    parser.add_argument(
+        "--output",
+        default="data/COCO2014",
+        type=Path,
+        help="the ids go to OUTPUT/train2014.txt or the like, masks to OUTPUT/SegmentationClass (default: %(default)s)",
+    )
+    parser.add_argument("--classes", default="coco", help="coco, or a file of class names (default: coco)")
+    parser.add_argument("--no-masks", action="store_true", help="write the list only")
+    parser.add_argument(
+        "--workers", type=int, default=available_cores(), help="processes (default: all cores)"
+    )
+    parser.set_defaults(data_function=_coco)
+
+
+def _coco(arguments) -> int:
+    from icd.data.coco import (
+        read_coco_tags,
+    )  # here, like the masks below: other commands need no package for it
+
+    require_folder(arguments.image_root)
+    classes = read_classes(arguments.classes)
+    ids = [image_id for image_id, tags in read_coco_tags(arguments.instances, classes).items() if tags]
+    if not ids:
+        raise InputError(arguments.instances, "images with annotations", "none")
+    path = arguments.output / f"{arguments.instances.stem.replace('instances_', '', 1)}.txt"
+    write_atomic(path, ("\n".join(ids) + "\n").encode())
+    print(f"{path}: {len(ids)} ids with tags")
+    there = {image.stem for image in arguments.image_root.glob("*.jpg")}
+    missing = [image_id for image_id in ids if image_id not in there]
+    if missing:
+        some = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
+        print(f"missing: {arguments.image_root}: {len(missing)} of the {len(ids)} ids have no image: {some}")
+    if not arguments.no_masks:
+        from icd.data.coco_masks import write_coco_masks
+
+        masks = arguments.output / "SegmentationClass"
+        drawn = write_coco_masks(arguments.instances, classes, ids, masks, arguments.workers)
+        print(f"{masks}: {drawn} masks drawn, {len(ids) - drawn} were there")
+    return 2 if missing else 0
+
+
 def _add_check(parser) -> None:
     parser.add_argument("--image-root", required=True, help="folder of <id>.jpg")
-    parser.add_argument("--annotation-root", required=True, help="folder of <id>.xml")
+    parser.add_argument(
+        "--annotation-root",
+        required=True,
+        help="folder of <id>.xml, or a file of tags: cls_labels.npy, instances_*.json, .csv or .txt",
+    )
     parser.add_argument("--data-list", required=True, help="text file with one id a line")
-    parser.add_argument("--classes", help="file of class names, one a line (default: VOC's twenty)")
+    parser.add_argument("--classes", help="voc, coco, or a file of class names, one a line (default: voc)")
     parser.add_argument("--superpixel-root", help="folder of superpixels <id>.png")
     parser.add_argument("--saliency-root", help="folder of saliency maps <id>.png")
     parser.add_argument("--eval-root", help="folder of true masks <id>.png")

@@ -36,7 +36,7 @@ def add_arguments(parser) -> None:
     parser.add_argument("--truth", required=True, help="folder of true masks <id>.png, 255 = not scored")
     parser.add_argument("--list", required=True, help="ids, one a line; the originals' lists are understood")
     parser.add_argument(
-        "--classes", help="file of foreground class names, one a line (default: VOC's twenty)"
+        "--classes", help="voc, coco, or a file of foreground class names, one a line (default: voc)"
     )
     parser.add_argument(
         "--only",
@@ -71,7 +71,7 @@ def _add_curve_arguments(group) -> None:
     group.add_argument(
         "--layout", choices=LAYOUTS, help="layout of the maps (default: told from the content)"
     )
-    group.add_argument("--tags", help="folder of XML annotations, which the layout icd needs")
+    group.add_argument("--tags", help="folder of <id>.xml or file of tags, which the layout icd needs")
     group.add_argument(
         "--normalize", action="store_true", help="positive part over its maximum, for maps that hold logits"
     )
@@ -153,7 +153,7 @@ def _score_maps(arguments, ids, classes, evaluated, progress) -> _Result:
         policy=arguments.convention or arguments.policy,
         evaluated_classes=evaluated,
         layout=arguments.layout,
-        tag_folder=arguments.tags,
+        tag_source=arguments.tags,
         normalize=arguments.normalize,
         workers=arguments.workers,
         partial=_note_of_progress(arguments),

@@ -11,7 +11,7 @@ from functools import partial as bind
 from pathlib import Path
 
 from icd.data.images import image_path, read_image_size
-from icd.data.tags import annotation_path, read_tags
+from icd.data.tags import open_tags
 from icd.evaluate.archive import COMPETITIONS, write_voc_archive
 from icd.evaluate.tally import map_on_cores
 from icd.files import read_classes
@@ -34,16 +34,16 @@ def add_arguments(parser) -> None:
     maps.add_argument(
         "--from", dest="layout", choices=LAYOUTS, help="layout to read (default: told from the content)"
     )
-    maps.add_argument("--tags", help="folder of XML annotations, which the layout icd needs")
+    maps.add_argument("--tags", help="folder of <id>.xml or file of tags, which the layout icd needs")
     maps.add_argument("--images", help="folder of <id>.jpg, which the layout icd needs for their sizes")
-    maps.add_argument("--classes", help="file of foreground class names (default: VOC's twenty)")
+    maps.add_argument("--classes", help="voc, coco, or a file of foreground class names (default: voc)")
     maps.add_argument("--workers", type=int, help="processes (default: all cores)")
     maps.set_defaults(export_function=_export_maps)
     voc = commands.add_parser("voc", help="masks as the archive of the VOC server")
     voc.add_argument("source", help="folder of masks")
     voc.add_argument("target", help="name of the archive, .tgz or .tar.gz")
     voc.add_argument("--list", required=True, help="ids of the test list")
-    voc.add_argument("--classes", help="file of foreground class names (default: VOC's twenty)")
+    voc.add_argument("--classes", help="voc, coco, or a file of foreground class names (default: voc)")
     voc.add_argument("--competition", choices=COMPETITIONS, default="comp6", help="default: %(default)s")
     voc.set_defaults(export_function=_export_voc)
 
@@ -56,18 +56,19 @@ def run(arguments) -> int:
 def _export_maps(arguments) -> int:
     ids = read_ids(arguments.list)
     chunks = [ids[start : start + _CHUNK] for start in range(0, len(ids), _CHUNK)]
-    convert = bind(_convert, arguments=arguments, classes=read_classes(arguments.classes))
+    tags = arguments.tags and open_tags(arguments.tags, read_classes(arguments.classes))
+    convert = bind(_convert, arguments=arguments, tags=tags)
     done = sum(map_on_cores(convert, chunks, arguments.workers))
     write_derived_run(arguments.target, arguments.source, layout=arguments.to)
     print(f"{arguments.target}: {done} score maps as {arguments.to}")
     return 0
 
 
-def _convert(ids, arguments, classes) -> int:
+def _convert(ids, arguments, tags) -> int:
     for image_id in ids:
-        tags = arguments.tags and read_tags(annotation_path(arguments.tags, image_id), classes)
+        own_tags = tags and tags.read(image_id)
         size = arguments.images and read_image_size(image_path(arguments.images, image_id))
-        scores = read_layout(find_score_maps(arguments.source, image_id), arguments.layout, tags, size)
+        scores = read_layout(find_score_maps(arguments.source, image_id), arguments.layout, own_tags, size)
         write_layout(Path(arguments.target), image_id, scores, arguments.to)
     return len(ids)
 

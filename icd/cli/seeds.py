@@ -28,9 +28,12 @@ def add_arguments(parser) -> None:
     add("--target", type=Path, required=True, help="masks go to TARGET/<variant>/<id>.png")
     add("--variants", default="nocrf,crf", help=f"some of {','.join(VARIANTS)} [nocrf,crf]")
     add("--image-root", type=Path, help="folder of <id>.jpg, for the variant crf and for ICD's own .npy")
-    add("--annotation-root", type=Path, help="folder of <id>.xml: ICD's own .npy do not say their classes")
+    add(
+        "--annotation-root",
+        help="folder of <id>.xml or file of tags: ICD's own .npy do not say their classes",
+    )
     add("--saliency-root", type=Path, help="folder of <id>.png, for the variant sal")
-    add("--classes", type=Path, help="text file of class names instead of VOC's twenty")
+    add("--classes", type=Path, help="voc, coco, or a text file of class names [voc]")
     add("--cam-threshold", type=float, default=CAM_THRESHOLD, help=f"share of the maximum [{CAM_THRESHOLD}]")
     add("--crf-preset", choices=sorted(CRF_PRESETS), default="icd", help="parameters of the CRF [icd]")
     add("--crf-backend", choices=("native", "pydensecrf"), default="native", help="[native]")
@@ -39,6 +42,7 @@ def add_arguments(parser) -> None:
 
 def run(arguments) -> int:
     """Make the seeds."""
+    from icd.data.tags import open_tags
     from icd.refine.seed_stage import VARIANTS, SeedJob, make_seeds
 
     variants = tuple(arguments.variants.split(","))
@@ -50,16 +54,17 @@ def run(arguments) -> int:
             raise InputError("--" + flag.replace("_", "-"), f"a folder, for the variant {variant}", "none")
     if arguments.rule == "icd" and arguments.cam_root is None:
         raise InputError("--cam-root", "a folder, for the rule icd", "none")
+    classes = read_classes(arguments.classes)
     job = SeedJob(
         rule=arguments.rule,
         map_root=arguments.map_root,
         cam_root=arguments.cam_root,
         image_root=arguments.image_root,
-        annotation_root=arguments.annotation_root,
+        tags=arguments.annotation_root and open_tags(arguments.annotation_root, classes),
         saliency_root=arguments.saliency_root,
         target_root=arguments.target,
         variants=variants,
-        classes=read_classes(arguments.classes),
+        classes=classes,
         cam_threshold=arguments.cam_threshold,
         crf_preset=arguments.crf_preset,
         crf_backend=arguments.crf_backend,

@@ -3,7 +3,8 @@ out.
 
 =============  ============================================================================================
 `images`       one strict reader of photographs
-`tags`         image-level labels from VOC XML
+`tags`         image-level labels from VOC's XML, or a file of any kind that `tag_files` and `coco` know
+`coco_masks`   true masks from COCO's instances
 `augment`      the training crop and the inference frame
 `dataset`      what belongs to one image id: photograph, tags, superpixels
 `workers`      one function over many items, inline or in processes, in order

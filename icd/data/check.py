@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import numpy as np
 from icd.classes import IGNORE, VOC_CLASSES
 from icd.data.dataset import require_folder
 from icd.data.images import image_path, read_image
-from icd.data.tags import annotation_path, read_tags
+from icd.data.tags import open_tags
 from icd.data.workers import Workers
 from icd.errors import InputError
 from icd.files import mask_path, read_mask, read_saliency, read_superpixels, superpixels_path
@@ -18,7 +19,7 @@ from icd.files import mask_path, read_mask, read_saliency, read_superpixels, sup
 
 @dataclass(frozen=True)
 class RunFolders:
-    """The folders that a run reads; None where it does not."""
+    """The folders that a run reads, None where it does not; `annotation_root` is any source of `icd.data.tags`."""
 
     image_root: Path
     annotation_root: Path
@@ -26,21 +27,6 @@ class RunFolders:
     saliency_root: Path = None
     truth_root: Path = None
     classes: tuple = VOC_CLASSES
-
-    def problems(self, image_id: str) -> list:
-        """Read all files of one image to the last pixel; return an `InputError` for each unusable one."""
-        image, problems = _attempt(read_image, image_path(self.image_root, image_id))
-        size = None if image is None else image.shape[:2]
-        readings = [(read_tags, annotation_path(self.annotation_root, image_id), self.classes)]
-        if self.superpixel_root is not None:
-            readings.append((read_superpixels, superpixels_path(self.superpixel_root, image_id), size))
-        if self.saliency_root is not None:
-            readings.append((read_saliency, mask_path(self.saliency_root, image_id), size))
-        if self.truth_root is not None:
-            readings.append((_read_truth, mask_path(self.truth_root, image_id), size, len(self.classes)))
-        for reading in readings:
-            problems += _attempt(*reading)[1]
-        return problems
 
 
 def check_run(folders: RunFolders, ids, workers: int):
@@ -61,21 +47,32 @@ def check_run(folders: RunFolders, ids, workers: int):
     Raises
     ------
     InputError
-        A folder is missing, so that there is nothing to look into.
+        A folder is missing, so that there is nothing to look into; or a file of tags is damaged.
     """
-    for folder in (
-        folders.image_root,
-        folders.annotation_root,
-        folders.superpixel_root,
-        folders.saliency_root,
-        folders.truth_root,
-    ):
+    for folder in (folders.image_root, folders.superpixel_root, folders.saliency_root, folders.truth_root):
         require_folder(folder)
-    pool = Workers(folders.problems, workers)
+    tags = open_tags(folders.annotation_root, folders.classes)
+    pool = Workers(partial(_problems, folders, tags), workers)
     try:
         yield from pool.map(ids, ahead=64)
     finally:
         pool.close()
+
+
+def _problems(folders: RunFolders, tags, image_id: str) -> list:
+    """Read all files of one image to the last pixel; return an `InputError` for each unusable one."""
+    image, problems = _attempt(read_image, image_path(folders.image_root, image_id))
+    size = None if image is None else image.shape[:2]
+    readings = [(tags.read, image_id)]
+    if folders.superpixel_root is not None:
+        readings.append((read_superpixels, superpixels_path(folders.superpixel_root, image_id), size))
+    if folders.saliency_root is not None:
+        readings.append((read_saliency, mask_path(folders.saliency_root, image_id), size))
+    if folders.truth_root is not None:
+        readings.append((_read_truth, mask_path(folders.truth_root, image_id), size, len(folders.classes)))
+    for reading in readings:
+        problems += _attempt(*reading)[1]
+    return problems
 
 
 def _attempt(read, *arguments) -> tuple:

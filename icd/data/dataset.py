@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from icd.data.images import image_path, read_image
-from icd.data.tags import annotation_path, read_tags
+from icd.data.tags import open_tags
 from icd.errors import InputError
 from icd.files import (
     mask_path,
@@ -29,7 +29,7 @@ class TagDataset:
     image_root : str or os.PathLike
         Folder of `<id>.jpg`.
     annotation_root : str or os.PathLike
-        Folder of `<id>.xml`.
+        Folder of `<id>.xml`, or a file of tags: any source of `icd.data.tags`.
     ids : sequence of str
     classes : sequence of str
         Foreground class names in the order of their numbers 1..C.
@@ -39,15 +39,16 @@ class TagDataset:
     Raises
     ------
     InputError
-        A folder is missing, or there are no ids.
+        A folder is missing, a file of tags is damaged, or there are no ids.
     """
 
     def __init__(self, image_root, annotation_root, ids, classes, planes=None):
-        self.image_root, self.annotation_root = Path(image_root), Path(annotation_root)
+        self.image_root = Path(image_root)
         self.planes = {name: Path(folder) for name, folder in (planes or {}).items()}
         self.ids, self.classes = tuple(ids), tuple(classes)
-        for folder in (self.image_root, self.annotation_root, *self.planes.values()):
+        for folder in (self.image_root, *self.planes.values()):
             require_folder(folder)
+        self._tags = open_tags(annotation_root, self.classes)
         if not self.ids:
             raise InputError("list of ids", "at least one id", "none")
 
@@ -97,7 +98,7 @@ class TagDataset:
 
     def tags(self, index: int) -> tuple:
         """Read the tags of one image: class numbers 1..C, ascending."""
-        return read_tags(annotation_path(self.annotation_root, self.ids[index]), self.classes)
+        return self._tags.read(self.ids[index])
 
 
 def require_folder(folder) -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from icd.classes import IGNORE, VOC_CLASSES
-from icd.data.tags import annotation_path, read_tags
+from icd.data.tags import open_tags
 from icd.errors import InputError
 from icd.evaluate.confusion import count_values, refuse_unknown
 from icd.evaluate.policies import Convention, class_scores, convention_of, mean_iou
@@ -119,7 +119,7 @@ def threshold_curve(
     policy="drop",
     evaluated_classes=None,
     layout=None,
-    tag_folder=None,
+    tag_source=None,
     normalize=False,
     workers=None,
     partial=None,
@@ -143,8 +143,8 @@ def threshold_curve(
         As in `icd.evaluate.score_masks`.
     layout : str, optional
         Layout of the maps, where their content does not tell.
-    tag_folder : str or os.PathLike, optional
-        XML annotations, for the layout `icd`.
+    tag_source : str or os.PathLike, optional
+        Any source of `icd.data.tags`, for the layout `icd`.
     normalize : bool
         Take the positive part of every map and divide it by its maximum in the image; for maps that hold logits.
     workers, partial, progress : optional
@@ -167,8 +167,8 @@ def threshold_curve(
     present = [image_id for image_id in ids if image_id in maps]
     truths = index_masks(truth_folder, present, complete=True)
     convention = convention_of(policy)
-    levels = thresholds.astype(np.float32)
-    count = _CountChunk(levels, tuple(classes), convention, evaluated, layout, tag_folder, normalize)
+    levels, tags = thresholds.astype(np.float32), tag_source and open_tags(tag_source, classes)
+    count = _CountChunk(levels, tuple(classes), convention, evaluated, layout, tags, normalize)
     (total,), _ = tally(
         count,
         [(maps[image_id], truths[image_id]) for image_id in present],
@@ -179,7 +179,7 @@ def threshold_curve(
             policy,
             evaluated,
             layout,
-            str(tag_folder),
+            str(tag_source),
             normalize,
         ],
         workers=workers,
@@ -210,7 +210,7 @@ class _CountChunk:
     convention: Convention
     evaluated: tuple
     layout: str
-    tag_folder: str
+    tags: object
     normalize: bool
 
     def __call__(self, items) -> tuple:
@@ -230,7 +230,7 @@ class _CountChunk:
 
     def _strongest(self, path, size) -> tuple:
         """The class with the largest score and that score, both (H, W); 0 and minus infinity where there is no map."""
-        tags = self.tag_folder and read_tags(annotation_path(self.tag_folder, Path(path).stem), self.classes)
+        tags = self.tags and self.tags.read(Path(path).stem)
         scores = read_layout(path, self.layout, tags, size)
         if len(scores.classes) and scores.classes[-1] > len(self.classes):
             raise InputError(path, f"classes 1..{len(self.classes)}", f"class {scores.classes[-1]}")
@@ -240,9 +240,8 @@ class _CountChunk:
         if self.normalize:
             planes = positive_share(planes)
         winner, best = np.zeros(size, np.int64), np.full(size, -np.inf, np.float32)
-        for number, plane in zip(
-            scores.classes, planes
-        ):  # np.argmax over the first axis is several times slower
+        # np.argmax over the first axis is several times slower.
+        for number, plane in zip(scores.classes, planes):
             winner[plane > best] = number
             np.maximum(best, plane, out=best)
         return winner, best

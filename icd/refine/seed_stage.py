@@ -12,7 +12,6 @@ from pathlib import Path
 from tqdm import tqdm
 
 from icd.data.images import image_path, read_image, read_image_size
-from icd.data.tags import annotation_path, read_tags
 from icd.data.workers import Workers
 from icd.files import mask_path, read_saliency, write_mask
 from icd.layouts import find_score_maps, read_layout
@@ -37,9 +36,10 @@ class SeedJob:
         One of `POLICIES`.
     map_root, cam_root : pathlib.Path
         Score maps in any layout of `icd.layouts`; `cam_root`, the CAM beside ICD's own, for the rule `icd` only.
-    image_root, annotation_root, saliency_root : pathlib.Path or None
-        Photographs for the variant `crf`, saliency maps for `sal`; photographs and annotations for the layout that says
-        neither size nor classes.
+    image_root, saliency_root : pathlib.Path or None
+        Photographs for the variant `crf`, saliency maps for `sal`.
+    tags : icd.data.tags.XmlTags, icd.data.tags.TableTags or None
+        With `image_root`, for the layout that says neither size nor classes.
     target_root : pathlib.Path
         Masks go to `<target_root>/<variant>/<id>.png`.
     variants : tuple of str
@@ -58,7 +58,7 @@ class SeedJob:
     classes: tuple
     cam_root: Path = None
     image_root: Path = None
-    annotation_root: Path = None
+    tags: object = None
     saliency_root: Path = None
     variants: tuple = ("nocrf", "crf")
     cam_threshold: float = CAM_THRESHOLD
@@ -92,9 +92,8 @@ class SeedJob:
         path = find_score_maps(folder, image_id)
         if path.suffix == ".npz":
             return read_layout(path)
-        tags = size = None
-        if self.annotation_root is not None:
-            tags = read_tags(annotation_path(self.annotation_root, image_id), self.classes)
+        tags = None if self.tags is None else self.tags.read(image_id)
+        size = None
         if self.image_root is not None:
             size = read_image_size(image_path(self.image_root, image_id))
         return read_layout(path, tags=tags, size=size)

@@ -1,15 +1,19 @@
-"""`icd data prepare|check|embedded` as a user meets them."""
+"""`icd data prepare|coco|check|embedded` as a user meets them."""
 
 from __future__ import annotations
 
 import argparse
 
+import numpy as np
 import pytest
+from coco_file import write_coco
+from PIL import Image
 
 from icd.cli import data
 from icd.data import embedded
 from icd.errors import InputError
-from icd.files import read_list
+from icd.evaluate import score_masks
+from icd.files import mask_path, read_classes, read_list, read_mask
 
 
 def _run(*words):
@@ -79,3 +83,101 @@ def test_prepare_says_what_is_missing(few, tmp_path, capsys):
     (tmp_path / "set" / "JPEGImages" / "scene_0003.jpg").unlink()
     assert _run("prepare", "--voc-root", tmp_path / "set", "--output", tmp_path / "lists") == 2
     assert "1 of the 6 ids of train_aug have no image: scene_0003" in capsys.readouterr().out
+
+
+@pytest.fixture
+def coco(tmp_path):
+    """Three images, one of them without annotation: a folder of photographs and their instances."""
+    images = [(k, f"COCO_train2014_{k:012d}.jpg", 10, 12) for k in (9, 25, 30)]
+    (tmp_path / "train2014").mkdir()
+    for _, name, height, width in images:
+        Image.new("RGB", (width, height)).save(tmp_path / "train2014" / name)
+    annotations = [{"image_id": 9, "category_id": 90}, {"image_id": 25, "category_id": 1}]
+    write_coco(tmp_path / "instances_train2014.json", images, annotations)
+    return tmp_path
+
+
+def _coco(folder, *more):
+    paths = folder / "instances_train2014.json", folder / "train2014"
+    return _run(
+        "coco",
+        "--instances",
+        paths[0],
+        "--image-root",
+        paths[1],
+        "--out",
+        folder / "out",
+        "--workers",
+        0,
+        *more,
+    )
+
+
+def test_coco_list_and_masks(coco, capsys):
+    ids = ["COCO_train2014_000000000009", "COCO_train2014_000000000025"]
+    assert _coco(coco) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        f"{coco / 'out' / 'train2014.txt'}: 2 ids with tags",
+        f"{coco / 'out' / 'SegmentationClass'}: 2 masks drawn, 0 were there",
+    ]
+    assert read_list(coco / "out" / "train2014.txt") == ids
+    masks = coco / "out" / "SegmentationClass"
+    assert sorted(path.stem for path in masks.iterdir()) == ids
+    assert set(np.unique(read_mask(mask_path(masks, ids[0]), (10, 12)))) == {0, 80}
+    scores = score_masks(masks, masks, ids, read_classes("coco"))
+    assert scores.miou == 1 and scores.counts.shape == (81, 82) and scores.counts[80, 80] == 16
+    assert _coco(coco) == 0
+    assert "0 masks drawn, 2 were there" in capsys.readouterr().out
+
+
+def test_coco_without_masks(coco):
+    assert _coco(coco, "--no-masks") == 0
+    assert [path.name for path in (coco / "out").iterdir()] == ["train2014.txt"]
+
+
+def test_coco_says_what_is_missing(coco, capsys):
+    (coco / "train2014" / "COCO_train2014_000000000025.jpg").unlink()
+    assert _coco(coco, "--no-masks") == 2
+    assert "1 of the 2 ids have no image: COCO_train2014_000000000025" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("change", "found"),
+    [
+        (
+            lambda folder: (folder / "instances_train2014.json").unlink(),
+            "instances_train2014.json: .*cannot be read",
+        ),
+        (lambda folder: (folder / "train2014").rename(folder / "x"), "train2014: expected a folder"),
+        (
+            lambda folder: write_coco(folder / "instances_train2014.json", [(1, "a.jpg")], []),
+            "images with annotations; found none",
+        ),
+    ],
+)
+def test_coco_refuses_what_it_cannot_use(coco, change, found):
+    change(coco)
+    with pytest.raises(InputError, match=found):
+        _coco(coco)
+    assert not (coco / "out").exists()
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_check_takes_a_file_of_tags(coco, capsys, workers):
+    _coco(coco)
+    words = [
+        "--image-root",
+        coco / "train2014",
+        "--data-list",
+        coco / "out" / "train2014.txt",
+        "--classes",
+        "coco",
+    ]
+    words += ["--eval-root", coco / "out" / "SegmentationClass", "--workers", workers]
+    capsys.readouterr()
+    assert _run("check", *words, "--annotation-root", coco / "instances_train2014.json") == 0
+    (coco / "tags.csv").write_text("id,tags\nCOCO_train2014_000000000009,hair drier\n")
+    assert _run("check", *words, "--annotation-root", coco / "tags.csv") == 2
+    out = capsys.readouterr().out
+    assert "2 images checked: all is well" in out and "1 problems in 1 of them" in out
+    assert "tags.csv: expected at least one tag of COCO_train2014_000000000025; found 1 other ids" in out
