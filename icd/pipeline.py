@@ -4,7 +4,8 @@ In: a `Run`, the answer to "what, from where, how". Out: the run folder. Between
 image; a stage skips what is done, so that a run can be stopped and resumed anywhere.
 
     <snapshot>/checkpoints/epoch-0019/     the training's state
-    <snapshot>/<model>-0019.params         the final weights, by the original's name
+    <snapshot>/<model>-0019.params         the final weights, by the original's name; <model>-best.params those of the
+                                           best epoch, and epochs.json how good each was, where the truth may choose
     <snapshot>/losses.jsonl, tensorboard/  the training's log
     <snapshot>/results/scores_<map>/       score maps; scores_demo/ pictures of them
     <snapshot>/results/seeds/<variant>/    the method's seeds; seeds_cam/ those of its CAM
@@ -15,7 +16,8 @@ image; a stage skips what is done, so that a run can be stopped and resumed anyw
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
+import shutil
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tqdm import tqdm
@@ -34,7 +36,7 @@ from icd.engine.pictures import PictureStrip
 from icd.engine.schedules import training_length
 from icd.errors import InputError
 from icd.evaluate import score_masks
-from icd.files import read_list, write_json
+from icd.files import read_json, read_list, write_json
 from icd.methods import METHODS
 from icd.methods.base import BaseRecipe
 from icd.pictures import write_class_pictures
@@ -70,6 +72,7 @@ class Run:
     infer_size: int = 513
     infer_batch: int = 4
     map_type: str = None
+    choose_epoch: str = "last"
     workers: int = 0
     seed: int = 0
     num_save: int = 5
@@ -116,14 +119,17 @@ class Run:
 
     @property
     def training_supervision(self) -> tuple:
-        """What training uses beyond tags."""
-        taught = self.teacher and self.teacher.extra_supervision
-        return ("saliency",) if "saliency" in self.planes or taught else ()
+        """What the training uses beyond tags."""
+        taught = self.teacher.training_supervision if self.teacher else ()
+        own = ("saliency",) if "saliency" in self.planes else ()
+        chosen = ("masks for choosing the epoch",) if self.choose_epoch == "best" else ()
+        return tuple(dict.fromkeys((*taught, *own, *chosen)))
 
     @property
     def extra_supervision(self) -> tuple:
-        """What the run uses beyond tags; `use_saliency` alone concerns the seeds `sal`."""
-        return ("saliency",) if self.use_saliency else self.training_supervision
+        """What training and seeds use beyond tags."""
+        seeds = ("saliency",) if self.use_saliency else ()
+        return tuple(dict.fromkeys((*seeds, *self.training_supervision)))
 
     @property
     def length(self):
@@ -134,8 +140,9 @@ class Run:
 
     @property
     def weights(self) -> Path:
-        """Where the weights of the last epoch go."""
-        return self.snapshot / f"{self.model}-{self.length.epochs - 1:04d}.params"
+        """Where the weights go that localize: those of the last or of the best epoch."""
+        chosen = "best" if self.choose_epoch == "best" else f"{self.length.epochs - 1:04d}"
+        return self.snapshot / f"{self.model}-{chosen}.params"
 
     @property
     def variants(self) -> tuple:
@@ -182,7 +189,7 @@ def check_inputs(run: Run) -> None:
         run.image_root,
         run.annotation_root,
         run.planes.get("superpixel"),
-        run.saliency_root if run.extra_supervision else None,
+        run.saliency_root if "saliency" in run.extra_supervision else None,
         run.eval_root if run.eval_list is None else None,
         run.classes,
     )
@@ -211,14 +218,15 @@ def train(run: Run) -> None:
         run.snapshot, run.seed, run.num_save, run.log_frequency, run.resume, run.begin_epoch, _facts(run)
     )
     strip = PictureStrip(run.snapshot / f"{run.model}_visdemo", run.model, dataset, run.presentation)
-    last = fit(
-        method,
-        batches,
-        run.contexts,
-        options,
-        after_epoch=lambda epoch: strip.write(method, run.contexts[0], epoch),
-    )
-    save_weights(method, run.weights)
+
+    def after_epoch(epoch):
+        strip.write(method, run.contexts[0], epoch)
+        if run.choose_epoch == "best":
+            keep_best(run, method, epoch)
+
+    last = fit(method, batches, run.contexts, options, after_epoch)
+    if run.choose_epoch == "last":
+        save_weights(method, run.weights)
     write_run_facts(run)
     print(f"Trained; last checkpoint {last}")
 
@@ -230,14 +238,45 @@ def localize_images(run: Run) -> None:
     if len(done) == len(run.shard_ids):
         return
     if not run.weights.is_file():
-        raise InputError(
-            run.weights, "the weights of the last epoch", "nothing there", "Train first, or --resume."
-        )
+        wanted = f"the weights of the {run.choose_epoch} epoch"
+        raise InputError(run.weights, wanted, "nothing there", "Train first, or --resume.")
     method = _build(run)
     load_checkpoint_weights(method, run.weights)
+    localize_with(run, method, folders, done)
+
+
+def localize_with(run: Run, method, folders: dict, done=frozenset()) -> None:
+    """Write the score maps of this process's share of the images with a method as it is."""
     dataset = TagDataset(run.image_root, run.annotation_root, run.shard_ids, run.classes)
     batches = InferenceBatches(dataset, run.infer_batch, run.presentation, done, run.workers)
     localize(method, batches, run.contexts, folders, run.map_type or method.map_type)
+
+
+def keep_best(run: Run, method, epoch: int) -> None:
+    """Score the seeds that a method would make after an epoch, and keep its weights if no epoch before was better.
+
+    This uses the truth of the images that are scored. DRS's authors do so (spec drs 4.4), at 320 x 320 and one scale; here
+    the images are scored as always.
+    """
+    trial = replace(run, snapshot=run.snapshot / "trial", infer_list=run.eval_list, crf=False, shard=(1, 1))
+    shutil.rmtree(trial.snapshot, ignore_errors=True)
+    localize_with(trial, method, {kind: trial.map_folder(kind) for kind in method.score_maps})
+    generate_seeds(trial)
+    miou = next(e["miou"] for e in reversed(score_seeds(trial)) if e["kind"] == trial.own_map)
+    shutil.rmtree(trial.snapshot)
+    path = run.snapshot / "epochs.json"
+    before = [entry for entry in read_json(path) if entry["epoch"] < epoch] if path.is_file() else []
+    if all(miou > entry["miou"] for entry in before):
+        save_weights(method, run.weights)
+    write_json(path, [*before, {"epoch": epoch, "miou": miou}])
+
+
+def chosen_epoch(run: Run) -> str:
+    """Which epoch's weights localize, in words."""
+    if run.choose_epoch == "last":
+        return f"last ({run.length.epochs - 1})"
+    best = max(read_json(run.snapshot / "epochs.json"), key=lambda entry: (entry["miou"], -entry["epoch"]))
+    return f"best on the truth ({best['epoch']})"
 
 
 def picture_classes(run: Run) -> None:
@@ -312,6 +351,7 @@ def write_run_facts(run: Run) -> None:
             f"{kind}: {POLICIES[rule]}" for kind, rule in METHODS[run.method].score_maps.items()
         ),
         seed=run.seed,
+        epoch=chosen_epoch(run),
         method=run.method,
         backbone=run.backbone,
         classes=list(run.classes),

@@ -21,7 +21,8 @@ TEACHER = "teacher."  # before the names of its recipe's entries
 # Flags that are entries of a `Run` under the same name.
 SAME_NAME = (
     "method", "snapshot", "infer_batch", "workers", "seed", "num_save", "log_frequency", "num_sample", "crf_preset",
-    "crf_backend", "eval_list", "infer_list", "map_type", "resume", "begin_epoch",
+    "crf_backend", "eval_list", "infer_list", "map_type", "choose_epoch", "resume",
+    "begin_epoch",
 )  # fmt: skip
 
 
@@ -102,6 +103,12 @@ def add_flags(parser) -> None:
         "--shard",
         default="1/1",
         help="K/N: localize and make seeds of every N-th image only, from the K-th on",
+    )
+    add(
+        "--choose-epoch",
+        choices=("last", "best"),
+        default="last",
+        help="whose weights localize: best is chosen with the true masks of --eval-list, as DRS's authors do [last]",
     )
     add("--no-crf", action="store_true", help="leave out the seeds with CRF")
     add("--crf-preset", default="icd", help="parameters of the CRF [icd]")
@@ -188,6 +195,8 @@ def make_run(arguments):
         shard=_shard(arguments.shard),
         crf=not arguments.no_crf,
     )
+    if arguments.choose_epoch == "best" and values["eval_root"] is None:
+        raise InputError("--choose-epoch best", "true masks to choose with", "none", "Give --eval-root.")
     own, teachers = _changes(arguments)
     published = arguments.recipe or values.pop("recipe")
     values["recipe"] = make_recipe(arguments.method, own, published)
