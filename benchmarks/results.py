@@ -1,11 +1,13 @@
-"""Runs CAM and ICD side by side and writes the tables of docs/results.md.
+"""Runs the methods side by side and writes the tables of docs/results.md.
 
-    python benchmarks/results.py embedded                     three seeds of the embedded set, about 10 minutes
-    python benchmarks/results.py animals --shared DIR         real photographs, about an hour on 2 cores
-    python benchmarks/results.py animals --shared DIR --curve also the best background threshold of CAM
+    python benchmarks/results.py embedded                          three seeds of the embedded set, half an hour on 2 cores
+    python benchmarks/results.py animals --shared DIR              real photographs, hours on 2 cores
+    python benchmarks/results.py animals --shared DIR --methods eps,eps_cam
+    python benchmarks/results.py embedded --methods ''             the tables anew, without any run
 
-Runs are kept under snapshot/results and resumed, so the command can be stopped and repeated. DIR holds `data/voc-animals`
-and `weights`, which do not travel with the project.
+Runs are kept under snapshot/results and resumed, so the command can be stopped and repeated. What the tables need of each
+run is kept in benchmarks/results/<data>-<method>-<seed>.json, so that one method can be measured anew without the others.
+DIR holds `data/voc-animals` and `weights`, which do not travel with the project.
 """
 
 from __future__ import annotations
@@ -16,63 +18,88 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 from document import write_part
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from icd.classes import VOC_CLASSES  # noqa: E402
-from icd.evaluate import threshold_curve  # noqa: E402
 from icd.evaluate.compare import read_scores  # noqa: E402
-from icd.files import read_json, read_list  # noqa: E402
+from icd.files import read_json, write_json  # noqa: E402
 
 RUNS = ROOT / "snapshot" / "results"
+KEPT = ROOT / "benchmarks" / "results"
 PAGE = ROOT / "docs" / "results.md"
-METHODS = ("cam", "icd")
 VARIANTS = {"nocrf": "no CRF", "crf": "CRF", "sal": "saliency"}
-ANIMALS = ("cat", "cow", "dog", "horse", "sheep")
-# MobileNetV2 wants a smaller step than VGG-16: at the published 1e-3 its classifier forgets what it was pretrained on.
-ANIMAL_FLAGS = (
-    "--backbone mobilenet_v2 --image-size 257 --infer-size 321 --batch-size 16 --num-epoch 8 --learning-rate 0.0005 "
-    "--set backbone_multiplier=0.4 --use-sal"
+# (title, method, kind of score maps, what training uses beyond tags)
+ROWS = (
+    ("CAM, trained alone", "cam", "cam", "–"),
+    ("CAM branch of ICD", "icd", "cam", "–"),
+    ("ICD", "icd", "icd", "–"),
+    ("CAM as EPS's authors train it", "eps_cam", "cam", "–"),
+    ("EPS", "eps", "eps", "saliency"),
+    ("DRS", "drs", "drs", "–"),
 )
+GAINS = (
+    ("ICD − CAM trained alone", ("icd", "icd"), ("cam", "cam")),
+    ("EPS − its CAM", ("eps", "eps"), ("eps_cam", "cam")),
+)
+METHODS = tuple(dict.fromkeys(method for _, method, _, _ in ROWS))
+ANIMALS = ("cat", "cow", "dog", "horse", "sheep")
+# What all methods share. MobileNetV2 wants a smaller step than VGG-16: at the published 1e-3 ICD's classifier forgets what it
+# was pretrained on. EPS and DRS average where ICD sums over twenty classes, and EPS has no momentum, hence their larger rates.
+ANIMAL_FLAGS = "--backbone mobilenet_v2 --batch-size 16 --num-epoch 8 --set backbone_multiplier=0.4 --use-sal"
+ANIMAL_METHOD_FLAGS = {
+    "cam": "--image-size 257 --infer-size 321 --learning-rate 0.0005",
+    "icd": "--image-size 257 --infer-size 321 --learning-rate 0.0005",
+    "eps": "--image-size 257 --learning-rate 0.1 --set shortest=224 --set longest=416",
+    "eps_cam": "--image-size 257 --learning-rate 0.1 --set shortest=224 --set longest=416",
+    "drs": "--image-size 256 --learning-rate 0.001 --set decay_epochs=[5,8] --set infer_sides=[208,256,304] "
+    "--set teacher.image_size=256 --set teacher.resized=304 --set teacher.infer_sides=[208,256,304] "
+    "--set teacher.batch_size=16 --set teacher.num_epoch=8 --set teacher.decay_epochs=[5,8] "
+    "--set teacher.learning_rate=0.003 --set teacher.backbone_multiplier=0.4",
+}
 
 
-def execute(method: str, snapshot: Path, flags: list) -> None:
-    """One run, or what is left of it."""
-    command = [
-        sys.executable,
-        "-m",
-        "icd.cli.main",
-        "run",
-        method,
-        "--resume",
-        "--snapshot",
-        str(snapshot),
-        *flags,
-    ]
+def execute(data: str, method: str, seed: int, flags: list) -> None:
+    """One run, or what is left of it, and its summary."""
+    folder = RUNS / f"{data}-{method}-{seed}"
+    command = [sys.executable, "-m", "icd.cli.main", "run", method, "--resume", "--snapshot", str(folder)]
+    command += [*flags, "--seed", str(seed)]
     print("+", " ".join(command), flush=True)
     subprocess.run(command, cwd=ROOT, check=True)
+    fields = ("kind", "variant", "miou", "coverage", "classes")
+    entries = [{field: entry[field] for field in fields} for entry in read_scores(folder)]
+    write_json(summary_path(data, method, seed), {"scores": entries, "run": read_json(folder / "run.json")})
 
 
-def animal_flags(shared: Path) -> list:
+def summary_path(data: str, method: str, seed: int) -> Path:
+    """Where the summary of a run is kept."""
+    return KEPT / f"{data}-{method}-{seed}.json"
+
+
+def animal_flags(shared: Path, method: str) -> list:
     """The flags of a run on the photographs of animals."""
     data = shared / "data" / "voc-animals"
-    return [
-        *ANIMAL_FLAGS.split(),
+    paths = [
         "--image-root", data / "JPEGImages", "--annotation-root", data / "Annotations",
         "--data-list", data / "ImageSets" / "train_aug.txt", "--saliency-root", data / "saliency",
         "--superpixel-root", ROOT / "data" / "superpixels" / "voc-animals",
-        "--eval-root", data / "SegmentationClassAug", "--eval-list", data / "ImageSets" / "train.txt",
+        "--infer-list", data / "ImageSets" / "train.txt", "--eval-root", data / "SegmentationClassAug",
         "--eval-classes", ",".join(ANIMALS),
         "--pretrained", shared / "weights" / "mobilenetv2_1.0-imagenet-fp16.params",
     ]  # fmt: skip
+    return [*ANIMAL_FLAGS.split(), *ANIMAL_METHOD_FLAGS[method].split(), *map(str, paths)]
 
 
-def entries_of(folder: Path) -> dict:
+def summaries(data: str, method: str) -> list:
+    """The summaries of a method's runs, by seed."""
+    paths = sorted(KEPT.glob(f"{data}-{method}-*.json"))
+    return [read_json(path) for path in paths]
+
+
+def entries_of(summary: dict) -> dict:
     """The scores of a run by kind and variant."""
-    return {(entry["kind"], entry["variant"]): entry for entry in read_scores(folder)}
+    return {(entry["kind"], entry["variant"]): entry for entry in summary["scores"]}
 
 
 def spread(values: list) -> str:
@@ -82,81 +109,75 @@ def spread(values: list) -> str:
     return mean if len(percent) == 1 else f"{mean} ± {statistics.stdev(percent):.1f}"
 
 
-def table(name: str, seeds: list) -> str:
-    """mIoU of both methods' seeds in every variant, and their difference."""
-    scores = {method: [entries_of(folder_of(name, method, seed)) for seed in seeds] for method in METHODS}
-    rows = [("CAM, trained alone", "cam", "cam"), ("CAM branch of ICD", "icd", "cam"), ("ICD", "icd", "icd")]
+def table(data: str) -> str:
+    """mIoU of every method's seeds in every variant, and the differences of interest."""
     lines = [
-        "| seeds | " + " | ".join(VARIANTS.values()) + " | labelled pixels with saliency |",
-        "|---|" + "---|" * (len(VARIANTS) + 1),
+        "| seeds | trained with, beyond tags | " + " | ".join(VARIANTS.values()) + " |",
+        "|---|---|" + "---|" * len(VARIANTS),
     ]
-    for title, method, kind in rows:
-        cells = [spread([entry[kind, variant]["miou"] for entry in scores[method]]) for variant in VARIANTS]
-        coverage = spread([entry[kind, "sal"]["coverage"] for entry in scores[method]])
-        lines.append(f"| {title} | {' | '.join(cells)} | {coverage} |")
-    gains = [
-        spread(
-            [
-                ours["icd", v]["miou"] - cam["cam", v]["miou"]
-                for ours, cam in zip(scores["icd"], scores["cam"])
+    for title, method, kind, beyond in ROWS:
+        runs = [entries_of(summary) for summary in summaries(data, method)]
+        if runs:
+            cells = [spread([run[kind, variant]["miou"] for run in runs]) for variant in VARIANTS]
+            lines.append(f"| {title} | {beyond} | {' | '.join(cells)} |")
+    for title, better, baseline in GAINS:
+        pairs = list(zip(summaries(data, better[0]), summaries(data, baseline[0])))
+        if pairs:
+            cells = [
+                spread([gain(pair, better[1], baseline[1], variant) for pair in pairs])
+                for variant in VARIANTS
             ]
-        )
-        for v in VARIANTS
-    ]
-    lines.append(f"| ICD − CAM trained alone | {' | '.join(gains)} | |")
+            lines.append(f"| {title} | | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
-def per_class(name: str, seed: int) -> str:
-    """IoU of every scored class, seeds without CRF."""
+def gain(pair, kind: str, baseline_kind: str, variant: str) -> float:
+    """The difference of two runs of the same seed."""
+    better, baseline = (entries_of(summary) for summary in pair)
+    return better[kind, variant]["miou"] - baseline[baseline_kind, variant]["miou"]
+
+
+def per_class(data: str) -> str:
+    """IoU of every scored class, seeds without CRF, first seed."""
     lines = []
-    for method in METHODS:
-        entry = entries_of(folder_of(name, method, seed))[method, "nocrf"]
-        scored = [row for row in entry["classes"] if row["iou"] is not None]
-        if not lines:
+    for title, method, kind, _ in ROWS:
+        found = summaries(data, method)
+        if not found:
+            continue
+        classes = entries_of(found[0])[kind, "nocrf"]["classes"]
+        scored = [row for row in classes if row["iou"] is not None]
+        if scored and not lines:
             names = " | ".join(row["name"] for row in scored)
             lines = [f"| IoU without CRF | {names} |", "|---|" + "---|" * len(scored)]
-        cells = " | ".join(f"{100 * row['iou']:.1f}" for row in scored)
-        lines.append(f"| {method.upper()} | {cells} |")
+        if scored:
+            lines.append(f"| {title} | " + " | ".join(f"{100 * row['iou']:.1f}" for row in scored) + " |")
     return "\n".join(lines)
 
 
-def conditions(name: str, seeds: list, split: str) -> str:
+def conditions(data: str, split: str) -> str:
     """What a reader needs to place the numbers."""
-    run = read_json(folder_of(name, "icd", seeds[0]) / "run.json")
-    weights = run.get("initial_weights")
-    start = f"`{Path(weights['path']).name}`, sha256 {weights['sha256'][:12]}…" if weights else "random"
-    return (
-        f"mIoU in %, pixels with 255 in the prediction not counted (policy `drop`). Split: {split}. "
-        f"Seeds of the random numbers: {', '.join(map(str, seeds))}. Backbone {run['backbone']}, initial weights: {start}. "
-        "Extra supervision: none in the columns *no CRF* and *CRF*; saliency maps in the last ones. Background threshold: "
-        "ICD none; CAM 0.2 of the maximum, fixed beforehand. Recipe: "
-        + ", ".join(f"{key} {value}" for key, value in run["recipe"].items() if key != "scales")
-        + f". Machine: {run['machine']['cpu']}, {run['machine']['cores']} cores, CPU."
-    )
-
-
-def curve(shared: Path, seed: int) -> str:
-    """CAM at its best threshold, chosen with the truth."""
-    data = shared / "data" / "voc-animals"
-    found = threshold_curve(
-        folder_of("animals", "cam", seed) / "results" / "scores_cam",
-        data / "SegmentationClassAug",
-        read_list(data / "ImageSets" / "train.txt"),
-        np.arange(0.0, 0.95, 0.05),
-        evaluated_classes=(0, *(VOC_CLASSES.index(animal) + 1 for animal in ANIMALS)),
-        normalize=True,
-    )
-    best = found.best
-    return (
-        f"CAM trained alone at the threshold that is best on the truth ({found.thresholds[best]:.2f} of the maximum): "
-        f"{100 * found.miou[best]:.1f} without CRF. Chosen with ground truth, so not a result of weak supervision."
-    )
-
-
-def folder_of(name: str, method: str, seed: int) -> Path:
-    """The run folder of a method and seed."""
-    return RUNS / f"{name}-{method}-{seed}"
+    lines = [
+        f"mIoU in %, pixels with 255 in the prediction not counted (policy `drop`). Split: {split}. Column *saliency*: the "
+        "seeds use saliency maps too, by each method's own rule. Whose epoch: the last.",
+        "",
+        "| run | random seeds | backbone, initial weights | background threshold | recipe | machine |",
+        "|---|---|---|---|---|---|",
+    ]
+    for method in METHODS:
+        found = summaries(data, method)
+        if not found:
+            continue
+        run = found[0]["run"]
+        weights = run.get("initial_weights")
+        start = f"`{Path(weights['path']).name}`, sha256 {weights['sha256'][:12]}…" if weights else "random"
+        recipe = ", ".join(f"{key} {value}" for key, value in run["recipe"].items())
+        machine = f"{run['machine']['cpu']}, {run['machine']['cores']} cores"
+        seeds = ", ".join(str(summary["run"]["seed"]) for summary in found)
+        note = f" ({run['note']})" if "note" in run else ""
+        lines.append(
+            f"| {method}{note} | {seeds} | {run['backbone']}, {start} | {run['threshold_policy']} | {recipe} | {machine} |"
+        )
+    return "\n".join(lines)
 
 
 def main() -> None:
@@ -165,28 +186,26 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("data", choices=("embedded", "animals"))
+    parser.add_argument("--methods", default=",".join(METHODS), help="comma-separated [all]")
     parser.add_argument("--seeds", default=None, help="comma-separated [0,1,2 for embedded, 0 for animals]")
     parser.add_argument("--shared", type=Path, help="folder with data/voc-animals and weights")
-    parser.add_argument("--curve", action="store_true", help="also the best threshold of CAM")
     arguments = parser.parse_args()
-    name = arguments.data
-    seeds = [int(seed) for seed in (arguments.seeds or ("0,1,2" if name == "embedded" else "0")).split(",")]
-    if name == "animals" and arguments.shared is None:
+    data, methods = arguments.data, [name for name in arguments.methods.split(",") if name]
+    seeds = [int(seed) for seed in (arguments.seeds or ("0,1,2" if data == "embedded" else "0")).split(",")]
+    if data == "animals" and methods and arguments.shared is None:
         parser.error("animals needs --shared")
-    flags = animal_flags(arguments.shared.resolve()) if name == "animals" else []
     for seed in seeds:
-        for method in METHODS:
-            execute(method, folder_of(name, method, seed), [str(flag) for flag in [*flags, "--seed", seed]])
-    if name == "embedded":
+        for method in methods:
+            flags = animal_flags(arguments.shared.resolve(), method) if data == "animals" else []
+            execute(data, method, seed, flags)
+    if data == "embedded":
         split = "the 256 training images of the embedded set, its four classes and background"
     else:
         split = "the 437 images of VOC 2012's official train list with animals, scaled to 320 px; trained on all 1,502; "
         split += "background and five animals scored, pixels of other classes left out of the truth"
-    parts = [table(name, seeds), per_class(name, seeds[0]), conditions(name, seeds, split)]
-    if arguments.curve:
-        parts.append(curve(arguments.shared, seeds[0]))
-    write_part(name, "\n\n".join(parts), PAGE)
-    print("\n\n".join(parts))
+    text = "\n\n".join([table(data), per_class(data), conditions(data, split)])
+    write_part(data, text, PAGE)
+    print(text)
 
 
 if __name__ == "__main__":
