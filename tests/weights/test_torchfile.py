@@ -9,21 +9,19 @@ import resource
 import struct
 import subprocess
 import sys
-import types
 import zipfile
-from collections import OrderedDict
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
+from state_dicts import MAGIC, PROTOCOL, Reduced, file_of_2017
 
 from icd.errors import InputError
 from icd.torchfile import read_torch, write_torch
 
 FORMATS = ("zip", "legacy")
-MAGIC, PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
 
 
 @pytest.fixture
@@ -54,72 +52,6 @@ def test_tensors_look_into_the_file(fixtures, name):
         state["module.conv.weight"][0] = 0
 
 
-class _FakeTorch:
-    """Modules by which pickle writes the names that torch of 2017 wrote."""
-
-    def __init__(self, monkeypatch):
-        torch, utils, nn, parameter = (
-            types.ModuleType(name) for name in ("torch", "torch._utils", "torch.nn", "torch.nn.parameter")
-        )
-        for module in (torch, utils, nn, parameter):
-            monkeypatch.setitem(sys.modules, module.__name__, module)
-        self.storage_type = torch.FloatStorage = type("FloatStorage", (), {"__module__": "torch"})
-        self.parameter = parameter.Parameter = type(
-            "Parameter", (), {"__module__": "torch.nn.parameter", "__getstate__": lambda self: self.state}
-        )
-
-        def _rebuild_tensor(*_):
-            return None
-
-        _rebuild_tensor.__module__, _rebuild_tensor.__qualname__ = "torch._utils", "_rebuild_tensor"
-        self.rebuild = utils._rebuild_tensor = _rebuild_tensor
-
-
-class _Reduced:
-    def __init__(self, *parts):
-        self.parts = parts
-
-    def __reduce__(self):
-        return self.parts
-
-
-def _file_of_2017(fake, state: dict) -> bytes:
-    """What torch 0.1 to 0.3 wrote: `_rebuild_tensor`, and Parameters by one of two ways."""
-    storages = {}
-
-    class Pickler(pickle.Pickler):
-        def persistent_id(self, value):
-            if not isinstance(value, np.ndarray):
-                return None
-            key = str(94000000 + len(storages))
-            storages[key] = value
-            return ("storage", fake.storage_type, key, "cuda:0", value.size, None)
-
-    def tensor(array):
-        strides = tuple(step // 4 for step in array.strides)
-        return _Reduced(fake.rebuild, (array.reshape(-1), 0, array.shape, strides))
-
-    def parameter(array):
-        value = fake.parameter()
-        value.state = (tensor(array), None, OrderedDict(), True, False)
-        return value
-
-    ways = {
-        "tensor": tensor,
-        "before 0.2": parameter,
-        "before 0.4": lambda a: _Reduced(fake.parameter, (tensor(a),), (True, False, OrderedDict())),
-    }
-    content = OrderedDict((key, ways[way](array)) for key, (way, array) in state.items())
-    buffer = io.BytesIO()
-    for head in (MAGIC, PROTOCOL, {"protocol_version": PROTOCOL, "little_endian": True, "type_sizes": {}}):
-        pickle.dump(head, buffer, 2)
-    Pickler(buffer, 2).dump(content)
-    pickle.dump(sorted(storages), buffer, 2)
-    for key in sorted(storages):
-        buffer.write(struct.pack("<q", storages[key].size) + storages[key].astype("<f4").tobytes())
-    return buffer.getvalue()
-
-
 def _old_state():
     random = np.random.RandomState(0)
     ways = ("tensor", "before 0.2", "before 0.4")
@@ -128,7 +60,7 @@ def _old_state():
 
 def _write_old(monkeypatch, path):
     with monkeypatch.context() as patch:
-        path.write_bytes(_file_of_2017(_FakeTorch(patch), _old_state()))
+        path.write_bytes(file_of_2017(patch, _old_state()))
 
 
 def test_files_of_2017_are_read(monkeypatch, tmp_path):
@@ -247,7 +179,7 @@ def test_nothing_is_run(tmp_path, wrap):
         (eval, (f"open({str(trace)!r}, 'w')",)),
         (io.open, ("x",)),
     ):
-        path.write_bytes(wrap(pickle.dumps({"state_dict": _Reduced(*attack)}, 2)))
+        path.write_bytes(wrap(pickle.dumps({"state_dict": Reduced(*attack)}, 2)))
         with pytest.raises(InputError, match=r"a\.pth.*the pickle asks for .*save its state_dict"):
             read_torch(path)
     assert not trace.exists()
@@ -325,7 +257,7 @@ def test_bombs_are_refused_in_little_memory(tmp_path, bomb):
         value = [1.5]
         for _ in range(40):
             value = [value] * 10
-        path.write_bytes(_zip(pickle.dumps({"a": value, "b": _Reduced(os.system, ("true",))}, 2)))
+        path.write_bytes(_zip(pickle.dumps({"a": value, "b": Reduced(os.system, ("true",))}, 2)))
     else:
         path.write_bytes(_legacy(b"\x80\x04\x8e" + struct.pack("<Q", 1 << 40)))
     result = subprocess.run([sys.executable, "-c", LIMITED, path], capture_output=True, text=True, timeout=60)
