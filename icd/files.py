@@ -73,20 +73,26 @@ class ScoreMaps:
         return (self.maps, *self.further)
 
 
-def write_atomic(path, content: bytes) -> None:
-    """Write a file so that it is either wholly there or not at all, also when the process or the machine dies.
+@contextlib.contextmanager
+def open_atomic(path):
+    """Open a file for writing so that it is either wholly there or not at all, also when the process or the machine dies.
+
+    Yields
+    ------
+    file : io.BufferedRandom
+        It takes its name at the end of the `with` block, unless the block raised; then no rest is left.
 
     Raises
     ------
     OSError
-        The disk is full or the folder cannot be written; the old file, if any, is untouched and no rest is left.
+        The disk is full or the folder cannot be written; the old file, if any, is untouched.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
     try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
+        with os.fdopen(handle, "w+b") as file:
+            yield file
             file.flush()
             os.fsync(file.fileno())
         os.chmod(temporary, 0o666 & ~_umask())
@@ -95,6 +101,12 @@ def write_atomic(path, content: bytes) -> None:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
         raise
+
+
+def write_atomic(path, content: bytes) -> None:
+    """Write a whole file as `open_atomic` does."""
+    with open_atomic(path) as file:
+        file.write(content)
 
 
 def _umask() -> int:

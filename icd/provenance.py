@@ -139,7 +139,12 @@ def supervision_of(run: dict, variant=None):
 
 def file_sha256(path) -> str:
     """sha256 of a file in hexadecimal; `InputError` where it is missing."""
-    digest = hashlib.sha256()
+    return file_digest(path, "sha256")
+
+
+def file_digest(path, algorithm: str) -> str:
+    """Digest of a file in hexadecimal by an algorithm of `hashlib`; `InputError` where the file is missing."""
+    digest = hashlib.new(algorithm)
     try:
         with open(path, "rb") as file:
             for block in iter(lambda: file.read(1 << 20), b""):

@@ -292,12 +292,14 @@ def _embedded(arguments) -> dict:
 
 
 def _pretrained(arguments, backbone: str):
+    from icd.weights.registry import backbone_file, explain
+
     if arguments.only_gen_seeds:
         return None
-    defaults = {"vgg16": "vgg16_20M.params", "mobilenet_v2": "mobilenet_v2.params"}
-    path = arguments.pretrained or Path("data/pretrained") / defaults[backbone]
+    default = backbone_file(backbone)
+    path = arguments.pretrained or default
     if not path.is_file():
-        remedy = "data/README.md says where to get it; --pretrained names another place."
+        remedy = f"{explain(default.name)} --pretrained names another place."
         raise InputError(path, f"pretrained weights of {backbone}", "nothing there", remedy)
     return path
 

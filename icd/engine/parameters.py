@@ -14,15 +14,18 @@ from icd.errors import InputError
 AUXILIARY = ("_running_mean", "_running_var", "_moving_mean", "_td_warmup")
 
 
+def checkpoint_name(name: str) -> str:
+    """The name in a `.params` file of a parameter with the given Gluon name."""
+    kind = "aux" if name.endswith(AUXILIARY) else "arg"
+    # Gluon calls the statistics of batch norm running_*, the original's Module API moving_*.
+    return f"{kind}:{name.replace('_running_', '_moving_')}"
+
+
 def to_arrays(method) -> dict:
     """Every parameter of a method on its first device, under its checkpoint name."""
-    arrays = {}
-    for name, parameter in method.collect_params().items():
-        kind = "aux" if name.endswith(AUXILIARY) else "arg"
-        # Gluon calls the statistics of batch norm running_*, the original's Module API moving_*.
-        original = name.replace("_running_", "_moving_")
-        arrays[f"{kind}:{original}"] = parameter.list_data()[0]
-    return arrays
+    return {
+        checkpoint_name(name): parameter.list_data()[0] for name, parameter in method.collect_params().items()
+    }
 
 
 def load_arrays(path) -> dict:
@@ -105,10 +108,16 @@ def load_pretrained(method, path, backbone) -> list:
 
 def save_weights(method, path) -> None:
     """Write a method's parameters as one `.params` file, atomically."""
+    save_arrays(path, to_arrays(method))
+
+
+def save_arrays(path, arrays: dict) -> None:
+    """Write arrays under their checkpoint names as one `.params` file, atomically."""
     path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.part")
     try:
-        mx.nd.save(str(temporary), to_arrays(method))
+        mx.nd.save(str(temporary), arrays)
         os.replace(temporary, path)
     except mx.MXNetError as error:
         temporary.unlink(missing_ok=True)

@@ -63,23 +63,27 @@ def resnet38_key(name: str) -> str:
     return ".".join(part for part in (block, layer, TORCH_FIELDS.get(field, field)) if part)
 
 
+def resnet38_value(key: str, shape, factor=0.2) -> np.ndarray:
+    """The value of a tensor of ResNet-38 or of a head on it, by its PyTorch key."""
+    random = np.random.RandomState(zlib.crc32(key.encode()) & 0x7FFFFFFF)
+    if "bn" not in key:
+        value = recipe_value(key, shape)
+    elif key.endswith("running_var"):
+        value = 1 + 0.1 * abs(random.randn(*shape))
+    else:
+        value = 0.1 * random.randn(*shape) + (1 if key.endswith("weight") else 0)
+    if re.search(r"b[2-5](_\d)?\.conv_branch2b1\.|b[67]\.conv_branch2b2\.", key):
+        value = value * np.float32(factor)
+    return value.astype(np.float32)
+
+
 def load_resnet38_recipe(block, factor=0.2) -> None:
     """Set the parameters of a ResNet-38 and its head to the goldens' values."""
     import mxnet as mx
 
     block.initialize()
     for name, parameter in block.collect_params().items():
-        key = resnet38_key(name)
-        random = np.random.RandomState(zlib.crc32(key.encode()) & 0x7FFFFFFF)
-        if "bn" not in key:
-            value = recipe_value(key, parameter.shape)
-        elif key.endswith("running_var"):
-            value = 1 + 0.1 * abs(random.randn(*parameter.shape))
-        else:
-            value = 0.1 * random.randn(*parameter.shape) + (1 if key.endswith("weight") else 0)
-        if re.search(r"b[2-5](_\d)?\.conv_branch2b1\.|b[67]\.conv_branch2b2\.", key):
-            value = value * np.float32(factor)
-        parameter.set_data(mx.nd.array(value.astype(np.float32)))
+        parameter.set_data(mx.nd.array(resnet38_value(resnet38_key(name), parameter.shape, factor)))
 
 
 def drs_key(name: str) -> str:

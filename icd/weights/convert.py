@@ -1,0 +1,112 @@
+"""Checkpoints of other programs into `.params` files under our names, and back. In: a file. Out: a file, and what happened.
+
+Reading a checkpoint needs neither torch nor Caffe; reading and writing `.params` needs MXNet.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from icd.compat import mx
+from icd.engine.parameters import checkpoint_name, load_arrays, save_arrays
+from icd.errors import InputError
+from icd.torchfile import read_torch, write_torch
+from icd.weights.caffe import read_caffemodel
+from icd.weights.mapping import state_dict_of, to_ours, to_theirs
+from icd.weights.tables import FAMILIES
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """What a conversion did.
+
+    Attributes
+    ----------
+    network : str
+        Which network of the family the file holds.
+    arrays : int
+        The number of arrays, each counted once.
+    sizes : dict
+        Sizes that the file decides: classes, words.
+    aliases : int
+        Further keys of the same arrays, compared with them (or, on the way back, written again).
+    ignored : dict
+        What the table names as left aside: its meaning and number of keys.
+    beside : list of str
+        What the file holds beside the state dict.
+    """
+
+    network: str
+    arrays: int
+    sizes: dict
+    aliases: int
+    ignored: dict
+    beside: list
+
+
+def convert(family: str, source, target) -> Conversion:
+    """Convert a checkpoint of a family into a `.params` file, float32, under Gluon's names.
+
+    Parameters
+    ----------
+    family : str
+        A key of `FAMILIES`.
+    source, target : str or os.PathLike
+
+    Raises
+    ------
+    InputError
+        The source is missing, damaged, hostile or of another network; listing what is missing, unknown or misshapen.
+    OSError
+        The target cannot be written.
+    """
+    kind, beside = FAMILIES[family].format, []
+    _check_paths(source, target)
+    if kind == "mxnet":
+        arrays = _read_params(source)
+    elif kind == "caffe":
+        arrays = read_caffemodel(source)
+    else:
+        arrays, beside = state_dict_of(read_torch(source), source)
+    ours, fit = to_ours(family, arrays, source)
+    _write_params(target, ours)
+    return _conversion(fit, beside, sum(len(keys) - 1 for keys in fit.found.values()))
+
+
+def convert_back(family: str, source, target) -> Conversion:
+    """Convert a `.params` file under our names into a checkpoint of a family; arguments and errors as `convert`."""
+    _check_paths(source, target)
+    theirs, fit = to_theirs(family, _read_params(source), source)
+    wrapper = FAMILIES[family].wrapper
+    if FAMILIES[family].format == "mxnet":
+        _write_params(target, theirs)
+    else:
+        write_torch(target, {wrapper: theirs} if wrapper else theirs)
+    return _conversion(fit, [], sum(len(entry.aliases) for entry in fit.found))
+
+
+def _check_paths(source, target) -> None:
+    if Path(source).resolve() == Path(target).resolve():
+        raise InputError(target, "another file than the source", "the source itself")
+
+
+def _read_params(path) -> dict:
+    return {name: array.asnumpy() for name, array in load_arrays(path).items()}
+
+
+def _write_params(path, arrays: dict) -> None:
+    # An array of torch may lie anywhere in its file; MXNet wants its numbers aligned and in a row.
+    save_arrays(
+        path,
+        {
+            checkpoint_name(name): mx.nd.array(np.require(array, np.float32, "CA"))
+            for name, array in arrays.items()
+        },
+    )
+
+
+def _conversion(fit, beside, aliases: int) -> Conversion:
+    return Conversion(fit.network.title, len(fit.found), fit.sizes, aliases, dict(fit.ignored), beside)
