@@ -8,6 +8,9 @@ from icd.backbones import create_backbone
 from icd.compat import mx
 from icd.engine import checkpoint
 from icd.engine.fit import make_trainer, step_seed, train_step
+from icd.engine.localize import localize_views, score_maps_of
+from icd.engine.parameters import load_checkpoint_weights, save_weights
+from icd.grid import maps_on_image
 from icd.methods import create_method, make_recipe
 
 CLASSES, SIZE, BATCH = 3, 65, 4
@@ -118,6 +121,35 @@ class MethodConformance:
         expected, found = parameters_of(whole), parameters_of(second)
         for name in expected:
             np.testing.assert_array_equal(expected[name], found[name], err_msg=name)
+
+    def test_saved_and_loaded_weights_localize_alike(self, tmp_path):
+        method = self.build()
+        self.train(method, make_trainer(method, 1), range(2))
+        save_weights(method, tmp_path / "weights.params")
+        other = self.build(seed=99)
+        load_checkpoint_weights(other, tmp_path / "weights.params")
+        batch = make_batch()
+        expected, found = (m.localize(batch["image"], batch["label"]) for m in (method, other))
+        for name in method.score_maps:
+            np.testing.assert_array_equal(expected[name].asnumpy(), found[name].asnumpy(), err_msg=name)
+
+    def test_whole_images_get_maps_of_their_tags_only(self):
+        method = self.build()
+        presentation = method.presentation(method.recipe, 81)
+        image = np.random.RandomState(0).randint(0, 256, (50, 70, 3)).astype(np.uint8)
+        shown = presentation(image)
+        batch = {
+            "views": shown.views,
+            "label": np.float32([[0, 1, 1]]),
+            "sizes": [shown.size],
+            "frames": [shown.frame],
+        }
+        found = score_maps_of(method, batch, localize_views(method, batch, mx.cpu()), 0, method.map_type)
+        assert tuple(found) == tuple(method.score_maps)
+        for scores in found.values():
+            assert scores.classes.tolist() == [2, 3] and scores.size == (50, 70)
+            maps = maps_on_image(scores)
+            assert maps.shape == (2, 50, 70) and np.isfinite(maps).all()
 
     def test_localizes_any_image_size(self):
         method = self.build()

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from conformance import MethodConformance, make_batch
+from conformance import CLASSES, MethodConformance, make_batch
 
 from icd.backbones import BACKBONES, create_backbone
 from icd.compat import mx
+from icd.data.batches import batches_in_epoch
 from icd.engine.fit import make_trainer
+from icd.engine.schedules import learning_rate, training_length
 from icd.errors import InputError
 from icd.methods import METHODS, create_method, make_recipe
 
@@ -63,6 +65,39 @@ class TestICD(MethodConformance):
 
 def test_every_method_has_its_conformance_class():
     assert {cls.name for cls in MethodConformance.__subclasses__()} >= set(METHODS)
+
+
+def test_published_recipes_of_eps():
+    """Spec eps 1.3 and 7.4: the four published runs, and the schedule that the logs of COCO followed."""
+    for name, share in (("eps", 0.5), ("eps_cam", None)):
+        voc, coco, script = (make_recipe(name, published=run) for run in ("voc", "coco", "coco_script"))
+        assert (voc.batch_size, voc.image_size, voc.shortest, voc.longest) == (8, 448, 256, 512)
+        assert (coco.batch_size, coco.image_size, coco.shortest, coco.longest) == (16, 321, 256, 448)
+        assert (voc.num_iterations, coco.num_iterations, script.num_iterations) == (20000, 76950, 256500)
+        for recipe in (voc, coco, script):
+            assert (recipe.learning_rate, recipe.weight_decay, recipe.momentum) == (0.01, 5e-4, 5e-4)
+            assert recipe.infer_scales == (0.5, 1.0, 1.5, 2.0) and not recipe.num_epoch
+        if share:
+            assert (voc.overlap_threshold, voc.foreground_share, coco.foreground_share) == (0.4, 0.5, 0.9)
+    length = training_length(make_recipe("eps", published="coco"), 82081 // 16)
+    assert length.epochs == 15 and length.steps == 76950
+    printed = {0: 0.0100, 10000: 0.0088, 50000: 0.0039, 70000: 0.0011}
+    for step, rate in printed.items():
+        assert learning_rate(make_recipe("eps", published="coco"), 0, step, length) == pytest.approx(
+            rate, abs=5e-5
+        )
+
+
+def test_published_recipe_of_drs():
+    """Spec drs 4.2 and 4.3: rates of the epochs, counted from 1, and the partial batch that is kept."""
+    recipe = make_recipe("drs_classifier")
+    length = training_length(recipe, batches_in_epoch(10582, recipe.batch_size, recipe.keep_last_batch))
+    assert length == (15, 1059, 15885)
+    rates = [learning_rate(recipe, epoch, 0, length) for epoch in range(15)]
+    np.testing.assert_allclose(rates, [1e-3] * 4 + [1e-4] * 5 + [1e-5] * 6)
+    recipe = make_recipe("drs")
+    rates = [learning_rate(recipe, epoch, 0, length) for epoch in range(30)]
+    np.testing.assert_allclose(rates, [1e-4] * 9 + [1e-5] * 10 + [1e-6] * 11)
 
 
 def test_unknown_names_are_refused():
@@ -132,6 +167,66 @@ class DependsOnTheBatch(Broken):
             k: v * len(images) for k, v in plain(images, labels).items()
         }
         return method
+
+
+class Explodes(Broken):
+    """Has a loss that is not a number."""
+
+    def build(self, seed=0, hybrid=True):
+        method = super().build(seed, hybrid)
+        plain = method.losses
+        method.losses = lambda outputs, part: {k: v * float("nan") for k, v in plain(outputs, part).items()}
+        return method
+
+
+class DrawsByItself(Broken):
+    """Draws random numbers that no seed rules."""
+
+    def train(self, method, trainer, steps):
+        losses = super().train(method, trainer, steps)
+        weight = method.collect_params()["fc8_bias"]
+        weight.set_data(weight.data() + float(np.random.default_rng().random()))
+        return losses
+
+
+class LosesAParameter(Broken):
+    """Has a layer that is not part of the network, so that no file holds it."""
+
+    def build(self, seed=0, hybrid=True):
+        method = super().build(seed, hybrid)
+        stray = mx.nd.random.uniform(shape=(1, CLASSES, 1, 1))
+        plain = method.localize
+        method.localize = lambda images, labels: {k: v * stray for k, v in plain(images, labels).items()}
+        return method
+
+
+class ForgetsALayer(Broken):
+    """Trains a layer that nothing reaches."""
+
+    def build(self, seed=0, hybrid=True):
+        method = super().build(seed, hybrid)
+        method.params.get("idle", shape=(3,)).initialize()
+        return method
+
+
+def test_suite_catches_losses_that_are_not_finite():
+    with pytest.raises(AssertionError):
+        Explodes().test_losses_and_gradients_are_finite()
+
+
+def test_suite_catches_randomness_of_its_own():
+    with pytest.raises(AssertionError):
+        DrawsByItself().test_two_runs_are_equal()
+
+
+def test_suite_catches_what_no_file_holds(tmp_path):
+    with pytest.raises(AssertionError):
+        LosesAParameter().test_saved_and_loaded_weights_localize_alike(tmp_path)
+
+
+def test_suite_catches_a_parameter_without_gradient():
+    with pytest.raises((AssertionError, UserWarning)):
+        ForgetsALayer().test_every_trained_parameter_gets_a_gradient()
 
 
 def test_suite_catches_hidden_state(tmp_path):
