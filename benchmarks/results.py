@@ -56,7 +56,9 @@ ANIMAL_METHOD_FLAGS = {
     "drs": "--image-size 256 --learning-rate 0.001 --set decay_epochs=[7] --set infer_sides=[208,256,304] "
     "--set teacher.image_size=256 --set teacher.resized=304 --set teacher.infer_sides=[208,256,304] "
     "--set teacher.batch_size=16 --set teacher.num_epoch=8 --set teacher.decay_epochs=[7] "
-    "--set teacher.learning_rate=0.003 --set teacher.backbone_multiplier=0.4",
+    "--set teacher.learning_rate=0.003 --set teacher.backbone_multiplier=0.4 "
+    # At 512 channels these three layers would cost several times what the backbone does.
+    "--set extra_channels=128 --set teacher.extra_channels=128",
 }
 
 

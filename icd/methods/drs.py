@@ -21,12 +21,18 @@ from icd.data.augment import SquareCrop
 from icd.data.views import Squares
 from icd.methods.base import BaseRecipe, HybridBlock, Method, TagLoss, nn
 
-EXTRA_CHANNELS = 512
-
 
 @dataclass(frozen=True)
 class ClassifierRecipe(BaseRecipe):
-    """The classifier's hyper-parameters. `control` 0: learned; else the fixed share of the maximum, 1 switching DRS off."""
+    """The classifier's hyper-parameters.
+
+    Attributes
+    ----------
+    extra_channels : int
+        Of the three convolutions behind the backbone.
+    control : float
+        0: learned; else the fixed share of the maximum, 1 switching DRS off.
+    """
 
     image_size: int = 320
     batch_size: int = 10
@@ -39,6 +45,7 @@ class ClassifierRecipe(BaseRecipe):
     keep_last_batch: bool = True
     resized: int = 384
     infer_sides: tuple = (256, 320, 384)
+    extra_channels: int = 512
     control: float = 0.0
 
 
@@ -57,6 +64,7 @@ class RefinementRecipe(BaseRecipe):
     keep_last_batch: bool = True
     new_layer_multiplier: float = 1.0
     infer_sides: tuple = (256, 320, 384)
+    extra_channels: int = 512
 
 
 class Network(HybridBlock):
@@ -64,13 +72,15 @@ class Network(HybridBlock):
 
     Parameters
     ----------
+    width : int
+        Channels of the first three.
     make_suppression : callable, optional
         (name, channels) -> what follows every ReLU. A backbone without plain ReLUs (MobileNetV2) is left as it is.
     initial : mxnet.init.Initializer
         Of the four convolutions.
     """
 
-    def __init__(self, backbone, num_classes, initial, make_suppression=None):
+    def __init__(self, backbone, num_classes, width, initial, make_suppression=None):
         super().__init__(prefix="")
         self.backbone = backbone
         self.extra = nn.HybridSequential(prefix="")
@@ -78,11 +88,11 @@ class Network(HybridBlock):
             backbone.extend_activations(make_suppression)
         channels = backbone.channels
         for number in (1, 2, 3):
-            self.extra.add(_convolution(number, channels, EXTRA_CHANNELS, 3, initial))
+            self.extra.add(_convolution(number, channels, width, 3, initial))
             self.extra.add(nn.Activation("relu", prefix=""))
             if make_suppression is not None:
-                self.extra.add(make_suppression(f"extra_relu{number}", EXTRA_CHANNELS))
-            channels = EXTRA_CHANNELS
+                self.extra.add(make_suppression(f"extra_relu{number}", width))
+            channels = width
         self.extra.add(_convolution(4, channels, num_classes, 1, initial))
 
     def hybrid_forward(self, F, images):
@@ -168,7 +178,7 @@ class DRSClassifier(SquareMethod):
             return Suppression(name, channels, recipe.control)
 
         initial = mx.init.MSRAPrelu(factor_type="out", slope=0)
-        self.network = Network(backbone, num_classes, initial, make_suppression)
+        self.network = Network(backbone, num_classes, recipe.extra_channels, initial, make_suppression)
         self.tag_loss = TagLoss(average=True)
         self.share_of_maximum = ShareOfMaximum(recipe.image_size)
         self._set_groups()
@@ -215,7 +225,7 @@ class DRS(SquareMethod):
 
     def __init__(self, backbone, num_classes, recipe):
         super().__init__(backbone, num_classes, recipe)
-        self.network = Network(backbone, num_classes, mx.init.Normal(0.01))
+        self.network = Network(backbone, num_classes, recipe.extra_channels, mx.init.Normal(0.01))
         backbone.collect_params().setattr("lr_mult", recipe.backbone_multiplier)
         self.network.extra.collect_params().setattr("lr_mult", recipe.new_layer_multiplier)
         self.refinement_loss = RefinementLoss(recipe.image_size)
