@@ -9,7 +9,7 @@ Nothing that a checkpoint names is run, and neither torch nor Caffe is needed. E
 
 from __future__ import annotations
 
-from icd.weights.tables import FAMILIES
+from icd.weights.families import FAMILIES
 
 
 def add_arguments(parser) -> None:

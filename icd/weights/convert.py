@@ -15,8 +15,8 @@ from icd.engine.parameters import checkpoint_name, load_arrays, save_arrays
 from icd.errors import InputError
 from icd.torchfile import read_torch, write_torch
 from icd.weights.caffe import read_caffemodel
+from icd.weights.families import FAMILIES
 from icd.weights.mapping import state_dict_of, to_ours, to_theirs
-from icd.weights.tables import FAMILIES
 
 
 @dataclass(frozen=True)

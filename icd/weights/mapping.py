@@ -13,7 +13,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from icd.errors import InputError
-from icd.weights.tables import FAMILIES, Network
+from icd.weights.families import FAMILIES
+from icd.weights.tables import Network
 
 _WRAPPERS = ("model", "state_dict")
 _PREFIX = "module."

@@ -12,7 +12,7 @@ from runs import command, execute, make_data
 
 from icd.cli.main import main
 from icd.torchfile import read_torch, write_torch
-from icd.weights.tables import FAMILIES
+from icd.weights.families import FAMILIES
 
 ICD = [sys.executable, "-m", "icd.cli.main"]
 SIZES = {"classes": 20}

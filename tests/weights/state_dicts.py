@@ -12,7 +12,7 @@ from collections import OrderedDict
 
 import numpy as np
 
-from icd.weights.tables import FAMILIES
+from icd.weights.families import FAMILIES
 
 MAGIC, PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
 SIZES = {"classes": 20, "words": 256}

@@ -17,7 +17,7 @@ from icd.errors import InputError
 from icd.methods import create_method, make_recipe
 from icd.torchfile import read_torch, write_torch
 from icd.weights.convert import convert, convert_back
-from icd.weights.tables import FAMILIES
+from icd.weights.families import FAMILIES
 
 FILES = [
     ("drs", "classifier with learnt", {}),

@@ -9,8 +9,8 @@ import pytest
 from state_dicts import constant, make_state, network_of
 
 from icd.errors import InputError
+from icd.weights.families import FAMILIES
 from icd.weights.mapping import state_dict_of, to_ours, to_theirs
-from icd.weights.tables import FAMILIES
 
 WRITTEN = [
     (n, w.title) for n, family in FAMILIES.items() if family.format != "caffe" for w in family.networks

@@ -9,6 +9,7 @@ from dataclasses import fields, replace
 import pytest
 
 from icd.errors import InputError
+from icd.weights.families import FAMILIES
 from icd.weights.registry import (
     MISSING,
     REGISTRY,
@@ -21,7 +22,6 @@ from icd.weights.registry import (
     find,
     known_weights,
 )
-from icd.weights.tables import FAMILIES
 
 ENTRIES = list(known_weights().values())
 

@@ -9,7 +9,8 @@ import re
 import pytest
 from state_dicts import network_of, shape_of
 
-from icd.weights.tables import FAMILIES, gluon_name
+from icd.weights.families import FAMILIES
+from icd.weights.tables import gluon_name
 
 NETWORKS = [(name, network) for name, family in FAMILIES.items() for network in family.networks]
 
