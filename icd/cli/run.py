@@ -181,7 +181,7 @@ def make_run(arguments):
         expected = f"{len(classes)}, as many as there are class names"
         raise InputError("--num-cls", expected, str(arguments.num_cls), "Give their names with --classes.")
     contexts, device = choose_devices(arguments.gpus)
-    print(device)
+    print(f"Device: {device}")
     values.update({name: getattr(arguments, name) for name in SAME_NAME})
     values.update(
         backbone=backbone,

@@ -42,7 +42,7 @@ def run(arguments) -> int:
     from icd.engine.merge import merged_superpixels
 
     contexts, device = choose_devices(arguments.gpus)
-    print(device)
+    print(f"Device: {device}")
     method = build_method("cam", arguments.backbone, 1, contexts[:1], pretrained=arguments.pretrained)
     backbone = method.network.backbone
     merged_superpixels(

@@ -125,14 +125,14 @@ def choose_devices(gpus: str | None = None) -> tuple[list, str]:
 
     cpu = f"{os.cpu_count()} cores"
     if gpus is not None and not parse_gpus(gpus):
-        return [mx.cpu()], f"Device: CPU ({cpu}), as asked"
+        return [mx.cpu()], f"CPU ({cpu}), as asked"
     present, problem = _mxnet_gpus(mx)
     if gpus is None:
         wanted = [index for index in DEFAULT_GPUS if index in present and not present[index]]
         if wanted:
-            return [mx.gpu(index) for index in wanted], f"Device: GPU {', '.join(map(str, wanted))}"
+            return [mx.gpu(index) for index in wanted], f"GPU {', '.join(map(str, wanted))}"
         why = problem or "; ".join(present.values())
-        return [mx.cpu()], f"Device: CPU ({cpu}), since {why}"
+        return [mx.cpu()], f"CPU ({cpu}), since {why}"
     wanted = parse_gpus(gpus)
     for index in wanted:
         why = problem or present.get(index, f"{len(present)} GPU(s), numbered from 0")
@@ -140,7 +140,7 @@ def choose_devices(gpus: str | None = None) -> tuple[list, str]:
             raise InputError(
                 "--gpus", f"a GPU number {index} that MXNet can use", why, "Use --gpus '' for the CPU"
             )
-    return [mx.gpu(index) for index in wanted], f"Device: GPU {', '.join(map(str, wanted))}, as asked"
+    return [mx.gpu(index) for index in wanted], f"GPU {', '.join(map(str, wanted))}, as asked"
 
 
 def _mxnet_gpus(mx) -> tuple[dict, str]:

@@ -78,7 +78,7 @@ def test_without_a_word_the_first_two_gpus_are_taken(machine, gpus, wanted):
     machine(*gpus)
     contexts, line = devices.choose_devices(None)
     assert [str(context) for context in contexts] == wanted
-    assert line.startswith("Device: GPU 0")
+    assert line.startswith("GPU 0")
 
 
 def test_the_gpus_asked_for_are_taken_in_that_order(machine):
