@@ -213,6 +213,8 @@ def make_run(arguments):
             model=f"{backbone}_{teacher}",
             infer_list=None,
             map_type=None,
+            begin_epoch=0,
+            resume=run.resume or run.begin_epoch > 0,
         ),
     )
 
