@@ -39,17 +39,20 @@ def add_flags(parser) -> None:
     original = parser.add_argument_group("flags of the original program")
     add = original.add_argument
     add("--image-root", type=Path, help=f"folder of <id>.jpg [{VOC}/JPEGImages]")
-    add("--annotation-root", type=Path, help=f"folder of <id>.xml [{VOC}/Annotations]")
+    add("--annotation-root", type=Path, help="folder of <id>.xml, or one file of tags (.npy, .json, .csv, .txt) "
+        f"[{VOC}/Annotations]")  # fmt: skip
     add("--superpixel-root", type=Path, help="folder of <id>.png; what is missing is computed and kept "
         "[data/superpixels/voc_superpixels]")  # fmt: skip
     add(
         "--saliency-root",
         type=Path,
-        help="folder of <id>.png, used with --use-sal [data/saliency/saliency_aug]",
+        help="folder of <id>.png, used with --use-sal, and by eps always [data/saliency/saliency_aug]",
     )
     add("--data-list", type=Path, help=f"text file, one id a line [{VOC}/train_aug.txt]")
     add("--model", help="beginning of checkpoint names [<backbone>_<method>]")
-    add("--pretrained", type=Path, help="backbone weights, MXNet .params [data/pretrained/vgg16_20M.params]")
+    add(
+        "--pretrained", type=Path, help="backbone weights, MXNet .params [where `icd weights` looks for them]"
+    )
     add("--num-cls", type=int, help="foreground classes [the number of names in --classes]")
     add("--image-size", type=int, help="side of the training crop [ICD: 321]")
     add("--batch-size", type=int, help="images a step, over all devices [ICD: 32]")
@@ -98,7 +101,7 @@ def add_flags(parser) -> None:
         "--eval-classes",
         help="comma-separated class names to score besides background; others count as ignored",
     )
-    add("--classes", type=Path, help="text file of class names instead of VOC's twenty")
+    add("--classes", type=Path, help="voc, coco, or a text file of class names [voc]")
     add(
         "--shard",
         default="1/1",
