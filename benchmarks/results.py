@@ -69,9 +69,28 @@ def execute(data: str, method: str, seed: int, flags: list) -> None:
     command += [*flags, "--seed", str(seed)]
     print("+", " ".join(command), flush=True)
     subprocess.run(command, cwd=ROOT, check=True)
-    fields = ("kind", "variant", "miou", "coverage", "classes")
-    entries = [{field: entry[field] for field in fields} for entry in read_scores(folder)]
-    write_json(summary_path(data, method, seed), {"scores": entries, "run": read_json(folder / "run.json")})
+    keep(data, method, seed)
+
+
+def keep(data: str, method: str, seed: int) -> None:
+    """Write the summary of a finished run: its scores, and what it ran on."""
+    folder = RUNS / f"{data}-{method}-{seed}"
+    run, entries = read_json(folder / "run.json"), []
+    for entry in read_scores(folder):
+        scored = [{k: row[k] for k in ("name", "iou")} for row in entry["classes"] if row["iou"] is not None]
+        entries.append({**{k: entry[k] for k in ("kind", "variant", "miou", "coverage")}, "classes": scored})
+    fields = (
+        "method",
+        "seed",
+        "backbone",
+        "initial_weights",
+        "recipe",
+        "threshold_policy",
+        "versions",
+        "machine",
+    )
+    summary = {"scores": entries, "run": {field: run[field] for field in fields}}
+    write_json(summary_path(data, method, seed), summary)
 
 
 def summary_path(data: str, method: str, seed: int) -> Path:
