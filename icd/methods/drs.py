@@ -163,9 +163,10 @@ class DRSClassifier(SquareMethod):
             resized=192,
             batch_size=8,
             num_epoch=12,
-            learning_rate=0.003,
+            learning_rate=0.01,
             decay_epochs=(8, 11),
             infer_sides=(128, 160, 192),
+            extra_channels=64,
         ),
     }
     score_maps = {"cam": "cam"}
@@ -217,6 +218,7 @@ class DRS(SquareMethod):
             learning_rate=1e-3,
             decay_epochs=(6, 9),
             infer_sides=(128, 160, 192),
+            extra_channels=64,
         ),
     }
     needs = ("target",)
