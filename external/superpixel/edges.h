@@ -23,12 +23,12 @@ inline float weight_of(Edge edge) {
     return weight;
 }
 
-// A component in one number: its root << 2 | large << 1 | closed. Closed components take part in no join by likeness any more,
-// large ones in none by size: an edge between two large components, one of them closed, is of no further use.
-inline uint32_t component(int32_t root, bool large, bool closed) {
-    return static_cast<uint32_t>(root) << 2 | uint32_t{large} << 1 | uint32_t{closed};
-}
-inline uint32_t can_join(uint32_t a, uint32_t b) { return (a != b ? 1u : 0u) & ~((a & b) >> 1 & (a | b)); }
+// A component in one number: its root << 2 | what it takes no part in any more. At an edge between two components no join by
+// likeness is possible once one of them is closed to it, and none by size once both are large.
+constexpr uint32_t closed = 1, large = 2;
+inline uint32_t component(int32_t root, uint32_t state) { return static_cast<uint32_t>(root) << 2 | state; }
+inline int32_t root_of(uint32_t component) { return static_cast<int32_t>(component >> 2); }
+inline uint32_t can_join(uint32_t a, uint32_t b) { return (a != b ? 1u : 0u) & ~((a | b) | (a & b) >> 1); }
 
 class Graph {
   public:

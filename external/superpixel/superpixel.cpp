@@ -5,12 +5,12 @@
 // 3. By ascending weight w, join the two components of an edge where w <= threshold of both; the new threshold is
 //    w + k / size. 4. Again by ascending weight, join where one of the two has fewer than min_size pixels.
 //
-// Edges are sorted and looked at in a few groups of ascending weight. When the light ones have been joined, most heavier ones
-// lie inside a component, or between two large components one of which has a threshold below all remaining weights and so is
-// closed to step 3. One linear pass drops these before they are sorted.
+// Step 3 looks at the edges in a few groups of ascending weight. When the light ones have been joined, most heavier ones lie
+// inside a component or touch one that is closed: its threshold is below all remaining weights. One linear pass drops these
+// before they are sorted. In the same way step 4 sorts only edges between two components not both of which are large.
 //
-// Cost: O(n) for a fixed kernel: radix sorts, and a forest at almost O(1) an edge; about 100 bytes a pixel. Arithmetic is
-// single precision in a fixed order: the same labels on every machine.
+// Cost: O(n) for a fixed kernel: radix sorts, and a forest at O(log n) an edge in the worst case, in practice a few reads;
+// about 100 bytes a pixel. Arithmetic is single precision in a fixed order: the same labels on every machine.
 //
 // Edges of equal weight. Published maps took them in the order in which libstdc++'s unstable sort leaves them. Step 3
 // does not depend on that order: at weight w a component takes part if its threshold is >= w, this stays so when it is
@@ -25,190 +25,185 @@
 #include <vector>
 
 #include "edges.h"
+#include "forest.h"
 #include "introsort.h"
 
 namespace superpixel {
 namespace {
 
-using Edges = std::vector<Edge>;
-
-// Sort edges whose weight bits lie in first..last: passes of up to eleven bits over what differs. `other` has room for as
-// many edges; the result is in the array returned.
+// Sort edges whose weight bits lie in first..last by counting, digit after digit. `other` has room for as many edges; the
+// result is in the array returned.
 Edge* radix_sort(Edge* edges, Edge* other, int64_t count, int32_t first, int32_t last) {
-    constexpr int digit = 11;
-    constexpr uint64_t mask = (1u << digit) - 1;
-    const uint64_t base = static_cast<uint64_t>(first) << 32;
-    for (int shift = 32; shift < 64 && static_cast<uint64_t>(last - first) >> (shift - 32) > 0; shift += digit) {
-        std::array<uint32_t, mask + 1> start{};
-        for (int64_t i = 0; i < count; ++i) ++start[(edges[i] - base) >> shift & mask];
+    constexpr int longest = 12;
+    int bits = 0;
+    while ((last - first) >> bits > 0) ++bits;  // at most 31
+    const int passes = (bits + longest - 1) / longest;
+    if (passes == 0) return edges;
+    const int digit = (bits + passes - 1) / passes;
+    const uint64_t base = static_cast<uint64_t>(first) << 32, mask = (uint64_t{1} << digit) - 1;
+    std::array<std::array<uint32_t, 1 << longest>, 3> start;
+    for (int pass = 0; pass < passes; ++pass) std::fill_n(start[pass].begin(), mask + 1, 0u);
+    for (int64_t i = 0; i < count; ++i)
+        for (int pass = 0; pass < passes; ++pass) ++start[pass][(edges[i] - base) >> (32 + pass * digit) & mask];
+    for (int pass = 0; pass < passes; ++pass) {
+        uint32_t* const place = start[pass].data();
+        const int shift = 32 + pass * digit;
         uint32_t sum = 0;
-        for (uint32_t& place : start) sum += std::exchange(place, sum);
-        for (int64_t i = 0; i < count; ++i) other[start[(edges[i] - base) >> shift & mask]++] = edges[i];
+        for (uint64_t i = 0; i <= mask; ++i) sum += std::exchange(place[i], sum);
+        for (int64_t i = 0; i < count; ++i) other[place[(edges[i] - base) >> shift & mask]++] = edges[i];
         std::swap(edges, other);
     }
     return edges;
 }
 
-// Disjoint sets of pixels. A node's link is its parent's number; at a root it is minus the size.
-class Forest {
+// Steps 3 and 4: the forest that joins the pixels of a graph.
+class Segmentation {
   public:
-    Forest(int64_t count, const std::array<int64_t, 4>& steps, float threshold)
-        : nodes_(count, Node{-1, threshold}), step_(steps) {}
+    Segmentation(const Graph& graph, int64_t count, const Parameters& parameters)
+        : graph_(graph), parameters_(parameters), count_(count), forest_(count, parameters.k), components_(count),
+          edges_(new Edge[4 * count]), other_(new Edge[4 * count]) {}
 
-    // Bring the two nodes of an edge that will be needed soon into the cache.
-    void prefetch(uint64_t edge) const {
-#if defined(__GNUC__)
-        __builtin_prefetch(&nodes_[pixel_of(edge)]);
-        __builtin_prefetch(&nodes_[pixel_of(edge) + step_[edge & 3]]);
-#endif
-    }
-    int32_t root(int32_t node) {
-        while (nodes_[node].link >= 0) {
-            const int32_t next = nodes_[node].link;
-            if (nodes_[next].link < 0) return next;
-            node = nodes_[node].link = nodes_[next].link;
+    // Step 3.
+    void join_similar() {
+        int32_t first = 0;
+        for (const double fraction : {0.25, 0.5, 0.7, 1.0}) {
+            const int32_t last = fraction < 1.0 ? graph_.quantile(fraction) : Graph::highest();
+            if (last < first) continue;
+            const float least = weight_of(static_cast<Edge>(first) << 32);
+            find_components([&](int32_t root) { return forest_.threshold(root) < least ? closed : 0u; });
+            const Sorted edges = sorted(first, last);
+            for_each_pair(edges.begin, edges.end, [&](int32_t a, int32_t b, float weight) {
+                if (weight > std::min(forest_.threshold(a), forest_.threshold(b))) return;
+                const int32_t root = forest_.join(a, b);
+                forest_.set_threshold(root, weight + parameters_.k / static_cast<float>(forest_.size(root)));
+            });
+            first = last + 1;
         }
-        return node;
     }
-    int32_t flattened_root(int32_t node) {
-        const int32_t found = root(node);
-        if (found != node) nodes_[node].link = found;
-        return found;
+
+    // Step 4.
+    void join_small() {
+        find_components([&](int32_t root) { return is_small(root) ? 0u : large; });
+        const Sorted edges = sorted(0, Graph::highest());
+        const Edge* done = edges.begin;
+        for (const Edge *first = edges.begin, *last; first < edges.end; first = last) {
+            last = first + 1;
+            while (last < edges.end && weight_bits(*last) == weight_bits(*first)) ++last;
+            if (last - first == 1) continue;
+            join_small(done, first);
+            done = first;
+            if (order_matters(first, last)) return join_small_as_published(weight_bits(*first));
+        }
+        join_small(done, edges.end);
     }
-    int32_t from(uint64_t edge) { return root(pixel_of(edge)); }
-    int32_t to(uint64_t edge) { return root(static_cast<int32_t>(pixel_of(edge) + step_[edge & 3])); }
-    int32_t size(int32_t root) const { return -nodes_[root].link; }
-    float& threshold(int32_t root) { return nodes_[root].threshold; }
-    int32_t join(int32_t a, int32_t b) {
-        if (nodes_[a].link > nodes_[b].link) std::swap(a, b);
-        nodes_[a].link += nodes_[b].link;
-        return nodes_[b].link = a;
+
+    // Relabel in raster order of first appearance.
+    int64_t number(int32_t* labels) const {
+        int32_t next = 0;
+        for (int32_t pixel = 0; pixel < count_; ++pixel) {
+            const int32_t parent = forest_.parent(pixel);
+            labels[pixel] = parent == pixel ? next++ : labels[parent];
+        }
+        return next;
     }
 
   private:
-    struct Node {
-        int32_t link;
-        float threshold;
+    struct Sorted {
+        const Edge *begin, *end;
     };
-    std::vector<Node> nodes_;
-    std::array<int64_t, 4> step_;
+
+    bool is_small(int32_t root) const { return forest_.size(root) < parameters_.min_size; }
+
+    // Each pixel's component and its state. A parent comes before its children.
+    template <class State>
+    void find_components(State state) {
+        for (int32_t pixel = 0; pixel < count_; ++pixel) {
+            const int32_t parent = forest_.parent(pixel);
+            const uint32_t own = component(pixel, state(pixel)), above = components_[parent];
+            components_[pixel] = parent == pixel ? own : above;
+            forest_.shorten(pixel, root_of(components_[pixel]));
+        }
+    }
+
+    // The edges between first and last that can join two components, by ascending weight; valid until the next call.
+    Sorted sorted(int32_t first, int32_t last) {
+        const int64_t count = graph_.edges_between(components_, first, last, edges_.get());
+        const Edge* begin = radix_sort(edges_.get(), other_.get(), count, first, last);
+        return {begin, begin + count};
+    }
+
+    // Call use(root, root, weight) for edges between two components, in order. Many lie inside one, and where the way to a root
+    // ends cannot be foretold; so a block is looked at without branches first, and what is left needs few steps more.
+    template <class Use>
+    void for_each_pair(const Edge* first, const Edge* last, Use use) {
+        struct Pair {
+            int32_t a, b;
+            float weight;
+        };
+        constexpr ptrdiff_t block = 256;
+        std::array<Pair, block> pairs;
+        while (first < last) {
+            Pair* next = pairs.data();
+            for (const Edge* const end = first + std::min(block, last - first); first < end; ++first) {
+                const int32_t a = pixel_of(*first), b = static_cast<int32_t>(a + graph_.steps()[*first & 3]);
+                *next = {forest_.ancestor(a), forest_.ancestor(b), weight_of(*first)};
+                next += next->a != next->b;
+            }
+            for (const Pair* pair = pairs.data(); pair < next; ++pair) {
+                const int32_t a = forest_.root(pair->a), b = forest_.root(pair->b);
+                if (a != b) use(a, b, pair->weight);
+            }
+        }
+    }
+
+    // Step 4 for edges whose order is settled or does not matter.
+    void join_small(const Edge* first, const Edge* last) {
+        for_each_pair(first, last, [&](int32_t a, int32_t b, float) {
+            if (is_small(a) || is_small(b)) forest_.join(a, b);
+        });
+    }
+
+    // Step 4 for all edges of at least this weight, in the published order.
+    void join_small_as_published(uint32_t least) {
+        std::vector<Edge> edges = graph_.all_edges();
+        Introsort::sort(edges.data(), edges.data() + edges.size());
+        const auto lighter = [](Edge edge, uint32_t bits) { return weight_bits(edge) < bits; };
+        const auto begin = std::lower_bound(edges.begin(), edges.end(), least, lighter);
+        join_small(&*begin, edges.data() + edges.size());
+    }
+
+    // True where the result of step 4 on these edges of one weight may depend on their order: a component has two partners.
+    bool order_matters(const Edge* first, const Edge* last) {
+        partners_.clear();
+        for_each_pair(first, last, [&](int32_t a, int32_t b, float) {
+            if (!is_small(a) && !is_small(b)) return;
+            partners_.emplace_back(a, b);
+            partners_.emplace_back(b, a);
+        });
+        std::sort(partners_.begin(), partners_.end());
+        for (size_t i = 1; i < partners_.size(); ++i)
+            if (partners_[i].first == partners_[i - 1].first && partners_[i].second != partners_[i - 1].second) return true;
+        return false;
+    }
+
+    const Graph& graph_;
+    const Parameters& parameters_;
+    const int64_t count_;
+    Forest forest_;
+    std::vector<uint32_t> components_;
+    std::unique_ptr<Edge[]> edges_, other_;  // used as far as needed
+    std::vector<std::pair<int32_t, int32_t>> partners_;
 };
-
-// Step 3 for edges in order. Those at which two components stayed apart are appended to `apart`.
-void join_similar(const Edge* edges, int64_t count, float k, Forest& forest, Edges& apart) {
-    constexpr int64_t ahead = 16;
-    for (int64_t i = 0; i < count; ++i) {
-        if (i + ahead < count) forest.prefetch(edges[i + ahead]);
-        const Edge edge = edges[i];
-        const int32_t a = forest.from(edge), b = forest.to(edge);
-        if (a == b) continue;
-        const float weight = weight_of(edge);
-        if (weight <= forest.threshold(a) && weight <= forest.threshold(b)) {
-            const int32_t joined = forest.join(a, b);
-            forest.threshold(joined) = weight + k / static_cast<float>(forest.size(joined));
-        } else {
-            apart.push_back(edge);
-        }
-    }
-}
-
-// Each pixel's component, for edges of at least `weight`.
-void find_components(Forest& forest, int64_t min_size, float weight, std::vector<uint32_t>& components) {
-    int32_t known_root = -1;
-    uint32_t known = 0;
-    for (size_t pixel = 0; pixel < components.size(); ++pixel) {
-        const int32_t root = forest.flattened_root(static_cast<int32_t>(pixel));
-        if (root != known_root) {
-            known_root = root;
-            known = component(root, forest.size(root) >= min_size, forest.threshold(root) < weight);
-        }
-        components[pixel] = known;
-    }
-}
-
-// Step 3. Returns the edges that stayed between two components and may matter to step 4, by ascending weight.
-Edges join_all_similar(const Graph& graph, int64_t count, const Parameters& parameters, Forest& forest) {
-    Edges apart;
-    std::vector<uint32_t> components(count);
-    for (int32_t pixel = 0; pixel < count; ++pixel) components[pixel] = component(pixel, false, false);
-    const std::unique_ptr<Edge[]> edges(new Edge[4 * count]), other(new Edge[4 * count]);  // used as far as needed
-    int32_t first = 0;
-    for (const double fraction : {0.25, 0.5, 0.7, 1.0}) {
-        const int32_t last = fraction < 1.0 ? graph.quantile(fraction) : graph.highest();
-        if (last < first) continue;
-        const int64_t chosen = graph.edges_between(components, first, last, edges.get());
-        const Edge* sorted = radix_sort(edges.get(), other.get(), chosen, first, last);
-        join_similar(sorted, chosen, parameters.k, forest, apart);
-        if (fraction == 1.0) break;
-        first = last + 1;
-        find_components(forest, parameters.min_size, weight_of(static_cast<Edge>(first) << 32), components);
-    }
-    return apart;
-}
-
-// Step 4, for edges whose order is settled or does not matter.
-void join_small(const uint64_t* first, const uint64_t* last, int64_t min_size, Forest& forest) {
-    for (; first < last; ++first) {
-        const int32_t a = forest.from(*first), b = forest.to(*first);
-        if (a != b && (forest.size(a) < min_size || forest.size(b) < min_size)) forest.join(a, b);
-    }
-}
-
-// True where the result of step 4 on these edges of one weight may depend on their order: a component has two partners.
-bool order_matters(const uint64_t* first, const uint64_t* last, int64_t min_size, Forest& forest,
-                   std::vector<std::pair<int32_t, int32_t>>& partners) {
-    partners.clear();
-    for (; first < last; ++first) {
-        const int32_t a = forest.from(*first), b = forest.to(*first);
-        if (a == b || (forest.size(a) >= min_size && forest.size(b) >= min_size)) continue;
-        partners.emplace_back(a, b);
-        partners.emplace_back(b, a);
-    }
-    std::sort(partners.begin(), partners.end());
-    for (size_t i = 1; i < partners.size(); ++i)
-        if (partners[i].first == partners[i - 1].first && partners[i].second != partners[i - 1].second) return true;
-    return false;
-}
-
-// Relabel in raster order of first appearance.
-int64_t number(Forest& forest, int64_t count, int32_t* labels) {
-    std::vector<int32_t> numbers(count, -1);
-    int32_t next = 0;
-    for (int64_t pixel = 0; pixel < count; ++pixel) {
-        int32_t& own = numbers[forest.root(static_cast<int32_t>(pixel))];
-        if (own < 0) own = next++;
-        labels[pixel] = own;
-    }
-    return next;
-}
 
 }  // namespace
 
 int64_t segment(const uint8_t* rgb, int64_t height, int64_t width, const Parameters& parameters, int32_t* labels) {
-    const int64_t count = height * width;
-    if (count == 0) return 0;
+    if (height * width == 0) return 0;
     const Graph graph(rgb, height, width, parameters.sigma);
-    Forest forest(count, graph.steps(), parameters.k);
-    const Edges apart = join_all_similar(graph, count, parameters, forest);
-
-    std::vector<std::pair<int32_t, int32_t>> partners;
-    const uint64_t* const end = apart.data() + apart.size();
-    for (const uint64_t* first = apart.data(); first < end;) {
-        const uint64_t* last = first + 1;
-        while (last < end && *last >> 32 == *first >> 32) ++last;
-        if (last - first > 1 && order_matters(first, last, parameters.min_size, forest, partners)) {
-            const uint32_t weight = static_cast<uint32_t>(*first >> 32);
-            Edges edges = graph.all_edges();
-            Introsort::sort(edges.data(), edges.data() + edges.size());
-            const auto lighter = [](uint64_t edge, uint32_t bits) { return edge >> 32 < bits; };
-            const auto rest = std::lower_bound(edges.begin(), edges.end(), weight, lighter);
-            join_small(&*rest, edges.data() + edges.size(), parameters.min_size, forest);
-            break;
-        }
-        join_small(first, last, parameters.min_size, forest);
-        first = last;
-    }
-    return number(forest, count, labels);
+    Segmentation segmentation(graph, height * width, parameters);
+    segmentation.join_similar();
+    segmentation.join_small();
+    return segmentation.number(labels);
 }
 
 }  // namespace superpixel
