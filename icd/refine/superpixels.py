@@ -8,16 +8,10 @@ threads may call them at once.
 
 from __future__ import annotations
 
-import os
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-
 import numpy as np
 
 from icd import _native
-from icd.data.images import image_path, read_image
 from icd.errors import InputError
-from icd.files import superpixels_path, write_superpixels
 from icd.refine.arguments import checked_array, checked_integer, checked_number, checked_threads
 
 
@@ -48,7 +42,8 @@ def segment(image, k=75.0, sigma=0.8, min_size=None) -> np.ndarray:
 
     Notes
     -----
-    One image is one thread's work; for many images call it from several threads, as `segment_files` does.
+    One image is one thread's work; for many images call it from several threads, as `segment_files` of
+    `icd.refine.superpixel_stage` does.
     The labels are those of the original tool built with GNU libstdc++, ties between equal weights included, whatever
     compiler and standard library built this package.
     """
@@ -59,44 +54,6 @@ def segment(image, k=75.0, sigma=0.8, min_size=None) -> np.ndarray:
     sigma = checked_number("sigma", sigma, 0, 100)
     min_size = min(int(k), 2**31 - 1) if min_size is None else checked_integer("min_size", min_size, 0)
     return _native.segment(image, k, sigma, min_size)
-
-
-def segment_files(image_ids, image_folder, target_folder, k=75.0, threads=0, done=None) -> None:
-    """Segment `<image_folder>/<id>.jpg` into `<target_folder>/<id>.png` for every id, several images at once.
-
-    Parameters
-    ----------
-    image_ids : list of str
-    k : float
-        Threshold constant; its integer part is the minimum size.
-    threads : int
-        Images at work at once, 0 = all processors.
-    done : callable, optional
-        Called with each id, in order, when its file is written.
-
-    Raises
-    ------
-    InputError
-        An image is missing or damaged; files written before stay.
-    """
-    Path(target_folder).mkdir(parents=True, exist_ok=True)
-
-    def work(image_id):
-        ids = segment(read_image(image_path(image_folder, image_id)), k)
-        write_superpixels(superpixels_path(target_folder, image_id), ids)
-        return image_id
-
-    with ThreadPoolExecutor(checked_threads(threads) or os.cpu_count()) as pool:
-        pending = [pool.submit(work, image_id) for image_id in image_ids]
-        try:
-            for future in pending:
-                image_id = future.result()
-                if done is not None:
-                    done(image_id)
-        except BaseException:
-            for future in pending:
-                future.cancel()
-            raise
 
 
 def pool(dense_feature, regions, frame, threads=0) -> np.ndarray:

@@ -15,7 +15,8 @@ import pytest
 
 from icd.errors import InputError
 from icd.files import read_superpixels
-from icd.refine.superpixels import merge, pool, segment, segment_files
+from icd.refine.superpixel_stage import segment_files
+from icd.refine.superpixels import merge, pool, segment
 
 ROOT = Path(__file__).resolve().parents[2]
 PICTURES = ("chelsea", "rocket", "ihc", "retina")
