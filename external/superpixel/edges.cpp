@@ -75,21 +75,23 @@ void distances(const std::array<const float*, 3>& planes, int64_t a, int64_t b, 
 }  // namespace
 
 Graph::Graph(const uint8_t* rgb, int64_t height, int64_t width, float sigma)
-    : height_(height), width_(width), steps_{1, width, width + 1, 1 - width} {
+    : height_(height), width_(width), steps_{1, width, width + 1, 1 - width}, weights_(4 * height * width) {
     const int64_t count = height * width;
-    std::vector<float> smoothed(3 * count), scratch(count);
+    icd::Buffer<float> planes_and_scratch(4 * count);
     const std::vector<float> taps = gaussian(sigma);
+    float* const scratch = planes_and_scratch.data() + 3 * count;
     std::array<const float*, 3> planes;
     for (int channel = 0; channel < 3; ++channel) {
-        smooth(rgb, channel, height, width, taps, smoothed.data() + channel * count, scratch.data());
-        planes[channel] = smoothed.data() + channel * count;
+        float* const plane = planes_and_scratch.data() + channel * count;
+        smooth(rgb, channel, height, width, taps, plane, scratch);
+        planes[channel] = plane;
     }
     for (const Direction direction : directions) {
-        weights_[direction].reset(new int32_t[count]);
+        int32_t* const weights = weights_.data() + direction * count;
         for (int64_t y = 0; y < height; ++y) {
             const auto [begin, end] = columns_with(direction, y);
             const int64_t first = y * width + begin;
-            distances(planes, first, first + steps_[direction], end - begin, weights_[direction].get() + first);
+            distances(planes, first, first + steps_[direction], end - begin, weights + first);
         }
     }
 }
@@ -108,19 +110,19 @@ std::vector<Edge> Graph::all_edges() const {
             const uint64_t pixel = static_cast<uint64_t>(y * width_ + x);
             for (const Direction direction : directions)
                 if (x < columns_with(direction, y).end)
-                    edges.push_back(static_cast<uint64_t>(weights_[direction][pixel]) << 32 | pixel << 2 | direction);
+                    edges.push_back(static_cast<uint64_t>(weights(direction)[pixel]) << 32 | pixel << 2 | direction);
         }
     return edges;
 }
 
-int64_t Graph::edges_between(const std::vector<uint32_t>& components, int32_t first, int32_t last, Edge* edges) const {
+int64_t Graph::edges_between(const icd::Buffer<uint32_t>& components, int32_t first, int32_t last, Edge* edges) const {
     constexpr int64_t group = 8;  // pixels; most groups of a later call have no edge and are passed over at once
     std::vector<uint8_t> wanted(width_ + group);
     Edge* next = edges;
     for (int64_t y = 0; y < height_; ++y)
         for (const Direction direction : directions) {
             const auto [begin, end] = columns_with(direction, y);
-            const int32_t* weights = weights_[direction].get() + y * width_;
+            const int32_t* weights = this->weights(direction) + y * width_;
             const uint32_t* here = components.data() + y * width_;
             const uint32_t* there = here + steps_[direction];
             uint8_t* const flags = wanted.data();
@@ -146,7 +148,7 @@ int32_t Graph::quantile(double fraction) const {
     constexpr size_t samples = 4096;
     std::vector<int32_t> sample;
     const size_t count = static_cast<size_t>(height_ * width_), stride = count / samples + 1;
-    for (size_t pixel = 0; pixel < count; pixel += stride) sample.push_back(weights_[down][pixel]);
+    for (size_t pixel = 0; pixel < count; pixel += stride) sample.push_back(weights(down)[pixel]);
     const auto place = sample.begin() + static_cast<ptrdiff_t>(fraction * static_cast<double>(sample.size() - 1));
     std::nth_element(sample.begin(), place, sample.end());
     return *place;

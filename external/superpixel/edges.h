@@ -4,8 +4,9 @@
 #include <array>
 #include <cstdint>
 #include <cstring>
-#include <memory>
 #include <vector>
+
+#include "memory.h"
 
 namespace superpixel {
 
@@ -43,7 +44,7 @@ class Graph {
 
     // Writes the edges with first <= weight bits <= last that can still join two components, in any order, to `edges`, which
     // has room for all; returns their number. `components` says by pixel where it belongs, see above.
-    int64_t edges_between(const std::vector<uint32_t>& components, int32_t first, int32_t last, Edge* edges) const;
+    int64_t edges_between(const icd::Buffer<uint32_t>& components, int32_t first, int32_t last, Edge* edges) const;
 
     // The weight bits that about a share of `fraction` of the edges does not exceed.
     int32_t quantile(double fraction) const;
@@ -52,6 +53,8 @@ class Graph {
     static int32_t highest();
 
   private:
+    const int32_t* weights(Direction direction) const { return weights_.data() + direction * height_ * width_; }
+
     // The columns begin..end of row y that have a neighbour in a direction; none if the row has none.
     struct Columns {
         int64_t begin, end;
@@ -60,7 +63,7 @@ class Graph {
 
     int64_t height_, width_;
     std::array<int64_t, 4> steps_;
-    std::array<std::unique_ptr<int32_t[]>, 4> weights_;  // of each direction: bits, by pixel
+    icd::Buffer<int32_t> weights_;  // bits, by direction and pixel
 };
 
 }  // namespace superpixel

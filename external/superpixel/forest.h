@@ -4,7 +4,8 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <vector>
+
+#include "memory.h"
 
 namespace superpixel {
 
@@ -40,8 +41,8 @@ class Forest {
         int32_t size;
         float threshold;
     };
-    std::vector<int32_t> parent_;
-    std::vector<Set> sets_;  // by root
+    icd::Buffer<int32_t> parent_;
+    icd::Buffer<Set> sets_;  // by root
 };
 
 }  // namespace superpixel

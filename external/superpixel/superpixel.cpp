@@ -20,13 +20,13 @@
 
 #include <algorithm>
 #include <array>
-#include <memory>
 #include <utility>
 #include <vector>
 
 #include "edges.h"
 #include "forest.h"
 #include "introsort.h"
+#include "memory.h"
 
 namespace superpixel {
 namespace {
@@ -61,7 +61,7 @@ class Segmentation {
   public:
     Segmentation(const Graph& graph, int64_t count, const Parameters& parameters)
         : graph_(graph), parameters_(parameters), count_(count), forest_(count, parameters.k), components_(count),
-          edges_(new Edge[4 * count]), other_(new Edge[4 * count]) {}
+          edges_(4 * count), other_(4 * count) {}
 
     // Step 3.
     void join_similar() {
@@ -118,17 +118,16 @@ class Segmentation {
     template <class State>
     void find_components(State state) {
         for (int32_t pixel = 0; pixel < count_; ++pixel) {
-            const int32_t parent = forest_.parent(pixel);
-            const uint32_t own = component(pixel, state(pixel)), above = components_[parent];
-            components_[pixel] = parent == pixel ? own : above;
+            components_[pixel] = component(pixel, state(pixel));  // stays at a root
+            components_[pixel] = components_[forest_.parent(pixel)];
             forest_.shorten(pixel, root_of(components_[pixel]));
         }
     }
 
     // The edges between first and last that can join two components, by ascending weight; valid until the next call.
     Sorted sorted(int32_t first, int32_t last) {
-        const int64_t count = graph_.edges_between(components_, first, last, edges_.get());
-        const Edge* begin = radix_sort(edges_.get(), other_.get(), count, first, last);
+        const int64_t count = graph_.edges_between(components_, first, last, edges_.data());
+        const Edge* begin = radix_sort(edges_.data(), other_.data(), count, first, last);
         return {begin, begin + count};
     }
 
@@ -190,8 +189,8 @@ class Segmentation {
     const Parameters& parameters_;
     const int64_t count_;
     Forest forest_;
-    std::vector<uint32_t> components_;
-    std::unique_ptr<Edge[]> edges_, other_;  // used as far as needed
+    icd::Buffer<uint32_t> components_;
+    icd::Buffer<Edge> edges_, other_;  // used as far as needed
     std::vector<std::pair<int32_t, int32_t>> partners_;
 };
 
