@@ -343,9 +343,9 @@ def limits() -> str:
 
 LEFT_TO_GAIN = """What is left to gain:
 
-- Superpixels: bound by branches that cannot be predicted (is this edge inside a component?) and by scattered reads of the
-  forest, not by bandwidth; wider vectors change little. A picture with very many equal weights and small segments between
-  them (drawings, mirrored pictures) needs the slow unstable sort of the original as well, see the row above.
+- Superpixels: two thirds of the time go into sorting and into looking up roots, scattered reads and branches that cannot be
+  predicted; the rest into choosing and weighing edges, in order. A picture with very many equal weights and small segments
+  between them (drawings, mirrored pictures) needs the slow unstable sort of the original as well, see the row above.
 - Merging: half of the products are the first table of similarities, a matrix product; a blocked one in single precision
   would be faster, but could decide near-ties otherwise.
 - Random walk: three arithmetic operations a weight and direction; differences cost a third of them and keep the result exact

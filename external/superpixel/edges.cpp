@@ -6,6 +6,11 @@
 #include <cmath>
 #include <cstddef>
 
+#include "vectorize.h"
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
 namespace superpixel {
 namespace {
 
@@ -72,6 +77,82 @@ void distances(const std::array<const float*, 3>& planes, int64_t a, int64_t b, 
     }
 }
 
+// Edges in one direction from neighbouring pixels of a row, and the weights that are wanted.
+struct Run {
+    const int32_t* weights;
+    const uint32_t *here, *there;  // components
+    int64_t count;
+    int32_t first, last;
+    uint32_t number;  // the lower half of the first edge; that of the next one is 4 more
+
+    uint8_t wanted(int64_t x) const {
+        return (weights[x] >= first ? 1u : 0u) & (weights[x] <= last ? 1u : 0u) & can_join(here[x], there[x]);
+    }
+    Edge edge(int64_t x) const { return static_cast<uint64_t>(weights[x]) << 32 | (number + 4 * static_cast<uint32_t>(x)); }
+};
+
+constexpr int64_t group = 8;  // edges looked at together; most groups of a later call have none to append
+
+// Append the wanted edges of a run from x on; x is where to go on, and there is room for all.
+Edge* append(const Run& run, int64_t& x, Edge* next) {
+    constexpr int64_t chunk = 256;
+    std::array<uint8_t, chunk> flags;
+    for (; x < run.count; x += chunk) {
+        const int64_t size = std::min(chunk, run.count - x);
+        for (int64_t i = 0; i < size; ++i) flags[i] = run.wanted(x + i);  // arithmetic only, which becomes vector code
+        std::fill(flags.begin() + size, flags.end(), uint8_t{0});
+        for (int64_t begin = 0; begin < size; begin += group) {
+            uint64_t any;
+            std::memcpy(&any, flags.data() + begin, sizeof any);
+            if (any == 0) continue;
+            for (int64_t i = begin; i < std::min(begin + group, size); ++i) {  // without branches
+                *next = run.edge(x + i);
+                next += flags[i];
+            }
+        }
+    }
+    return next;
+}
+
+#if defined(__x86_64__)
+// For each set of lanes their numbers, a byte each.
+constexpr std::array<uint64_t, 256> lanes_of_sets() {
+    std::array<uint64_t, 256> table{};
+    for (uint64_t set = 0; set < 256; ++set)
+        for (uint64_t lane = 0, place = 0; lane < 8; ++lane)
+            if (set >> lane & 1) table[set] |= lane << 8 * place++;
+    return table;
+}
+constexpr std::array<uint64_t, 256> lanes_of = lanes_of_sets();
+
+ICD_AVX2 inline __m256i load(const void* from) { return _mm256_loadu_si256(static_cast<const __m256i*>(from)); }
+
+// The same for whole groups.
+ICD_AVX2 Edge* append_avx2(const Run& run, int64_t& x, Edge* next) {
+    const __m256i first = _mm256_set1_epi32(run.first), last = _mm256_set1_epi32(run.last);
+    const __m256i steps = _mm256_setr_epi32(0, 4, 8, 12, 16, 20, 24, 28);
+    for (; x + group <= run.count; x += group) {
+        const __m256i weights = load(run.weights + x);
+        const __m256i a = load(run.here + x), b = load(run.there + x);
+        const __m256i outside = _mm256_or_si256(_mm256_cmpgt_epi32(first, weights), _mm256_cmpgt_epi32(weights, last));
+        const __m256i done = _mm256_or_si256(_mm256_or_si256(a, b), _mm256_srli_epi32(_mm256_and_si256(a, b), 1));
+        const __m256i same = _mm256_cmpeq_epi32(a, b);
+        const __m256i useless = _mm256_or_si256(_mm256_or_si256(outside, same), _mm256_slli_epi32(done, 31));
+        const int set = ~_mm256_movemask_ps(_mm256_castsi256_ps(useless)) & 255;
+        if (set == 0) continue;
+        const __m256i lanes = _mm256_cvtepu8_epi32(_mm_cvtsi64_si128(static_cast<int64_t>(lanes_of[set])));
+        const __m256i numbers = _mm256_add_epi32(_mm256_set1_epi32(static_cast<int32_t>(run.number + 4 * x)), steps);
+        const __m256i high = _mm256_permutevar8x32_epi32(weights, lanes), low = _mm256_permutevar8x32_epi32(numbers, lanes);
+        const __m256i even = _mm256_unpacklo_epi32(low, high), odd = _mm256_unpackhi_epi32(low, high);
+        __m256i* const to = reinterpret_cast<__m256i*>(next);
+        _mm256_storeu_si256(to, _mm256_permute2x128_si256(even, odd, 0x20));
+        _mm256_storeu_si256(to + 1, _mm256_permute2x128_si256(even, odd, 0x31));
+        next += __builtin_popcount(static_cast<unsigned>(set));
+    }
+    return next;
+}
+#endif
+
 }  // namespace
 
 Graph::Graph(const uint8_t* rgb, int64_t height, int64_t width, float sigma)
@@ -115,31 +196,19 @@ std::vector<Edge> Graph::all_edges() const {
     return edges;
 }
 
-int64_t Graph::edges_between(const icd::Buffer<uint32_t>& components, int32_t first, int32_t last, Edge* edges) const {
-    constexpr int64_t group = 8;  // pixels; most groups of a later call have no edge and are passed over at once
-    std::vector<uint8_t> wanted(width_ + group);
+int64_t Graph::edges_between(const uint32_t* components, int32_t first, int32_t last, Edge* edges) const {
     Edge* next = edges;
     for (int64_t y = 0; y < height_; ++y)
         for (const Direction direction : directions) {
             const auto [begin, end] = columns_with(direction, y);
-            const int32_t* weights = this->weights(direction) + y * width_;
-            const uint32_t* here = components.data() + y * width_;
-            const uint32_t* there = here + steps_[direction];
-            uint8_t* const flags = wanted.data();
-            for (int64_t x = begin; x < end; ++x) {  // arithmetic only, which compilers turn into vector code
-                const uint32_t in_range = (weights[x] >= first ? 1u : 0u) & (weights[x] <= last ? 1u : 0u);
-                flags[x] = static_cast<uint8_t>(in_range & can_join(here[x], there[x]));
-            }
-            std::fill_n(flags + end, group, uint8_t{0});
-            for (int64_t block = begin; block < end; block += group) {
-                uint64_t any;
-                std::memcpy(&any, flags + block, sizeof any);
-                if (any == 0) continue;
-                for (int64_t x = block; x < std::min(block + group, end); ++x) {  // without branches
-                    *next = static_cast<uint64_t>(weights[x]) << 32 | static_cast<uint64_t>(y * width_ + x) << 2 | direction;
-                    next += flags[x];
-                }
-            }
+            const int64_t pixel = y * width_;
+            const Run run{weights(direction) + pixel, components + pixel, components + pixel + steps_[direction], end,
+                          first, last, static_cast<uint32_t>(pixel << 2 | direction)};
+            int64_t x = begin;
+#if defined(__x86_64__)
+            if (icd::use_avx2()) next = append_avx2(run, x, next);
+#endif
+            next = append(run, x, next);
         }
     return next - edges;
 }

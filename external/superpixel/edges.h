@@ -44,7 +44,7 @@ class Graph {
 
     // Writes the edges with first <= weight bits <= last that can still join two components, in any order, to `edges`, which
     // has room for all; returns their number. `components` says by pixel where it belongs, see above.
-    int64_t edges_between(const icd::Buffer<uint32_t>& components, int32_t first, int32_t last, Edge* edges) const;
+    int64_t edges_between(const uint32_t* components, int32_t first, int32_t last, Edge* edges) const;
 
     // The weight bits that about a share of `fraction` of the edges does not exceed.
     int32_t quantile(double fraction) const;

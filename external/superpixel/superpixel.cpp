@@ -126,7 +126,7 @@ class Segmentation {
 
     // The edges between first and last that can join two components, by ascending weight; valid until the next call.
     Sorted sorted(int32_t first, int32_t last) {
-        const int64_t count = graph_.edges_between(components_, first, last, edges_.data());
+        const int64_t count = graph_.edges_between(components_.data(), first, last, edges_.data());
         const Edge* begin = radix_sort(edges_.data(), other_.data(), count, first, last);
         return {begin, begin + count};
     }
