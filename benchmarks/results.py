@@ -37,6 +37,7 @@ ROWS = (
     ("ICD", "icd", "icd", "–"),
     ("CAM as EPS's authors train it", "eps_cam", "cam", "–"),
     ("EPS", "eps", "eps", "saliency"),
+    ("DRS, step 1: the classifier alone", "drs_classifier", "cam", "–"),
     ("DRS", "drs", "drs", "–"),
 )
 GAINS = (
@@ -53,6 +54,8 @@ ANIMAL_METHOD_FLAGS = {
     "icd": "--image-size 257 --infer-size 321 --learning-rate 0.0005",
     "eps": "--image-size 257 --learning-rate 0.1 --set shortest=224 --set longest=416",
     "eps_cam": "--image-size 257 --learning-rate 0.1 --set shortest=224 --set longest=416",
+    "drs_classifier": "--image-size 256 --learning-rate 0.003 --set decay_epochs=[7] --set resized=304 "
+    "--set infer_sides=[208,256,304] --set extra_channels=128",
     "drs": "--image-size 256 --num-epoch 5 --learning-rate 0.001 --set decay_epochs=[4] --set infer_sides=[208,256,304] "
     "--set teacher.image_size=256 --set teacher.resized=304 --set teacher.infer_sides=[208,256,304] "
     "--set teacher.batch_size=16 --set teacher.num_epoch=8 --set teacher.decay_epochs=[7] "
