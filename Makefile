@@ -13,13 +13,14 @@ VERSION := $(if $(PYTHON),$(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.
 MADE := $(VENV)/made-for-$(ICD_MXNET)-python$(VERSION)
 SOURCES := setup.py pyproject.toml CMakeLists.txt icd/wheels.py $(shell find csrc external -name '*.cpp' -o -name '*.h' -o -name CMakeLists.txt)
 
-.PHONY: help demo test lint sanitize clean
+.PHONY: help demo test lint sanitize portable clean
 
 help:
 	@echo "make demo   install, then run the main job on the embedded data set"
 	@echo "make test   install, then run the tests (ARGS='-m \"not slow\"' and the like are passed to pytest)"
 	@echo "make lint   check style and format"
 	@echo "make sanitize  run the kernels' tests on a build that checks memory accesses and arithmetic"
+	@echo "make portable  compile the kernels with Clang for x86-64 and arm64 (needs ziglang in the environment)"
 	@echo "make clean  remove the environment and what was built"
 
 demo: $(VENV)/installed
@@ -34,6 +35,9 @@ lint: $(VENV)/installed-for-tests
 
 sanitize: $(VENV)/installed-for-tests
 	PYTHON=$(CURDIR)/$(BIN)/python tests/sanitize.sh $(ARGS)
+
+portable: $(MADE)
+	PYTHON=$(CURDIR)/$(BIN)/python tests/portable.sh
 
 $(MADE):
 	@case "$(VERSION)" in 3.8|3.9|3.10|3.11|3.12) ;; *) \

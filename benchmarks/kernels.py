@@ -9,11 +9,13 @@ several runs, because it stays the same when other programs want the machine; ke
 from __future__ import annotations
 
 import ctypes
+import hashlib
 import itertools
 import os
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
@@ -39,14 +41,14 @@ def photograph(name: str, rows: int = 375) -> np.ndarray:
     return np.ascontiguousarray(cv2.imread(str(path))[:rows, :500, ::-1])
 
 
-def seconds(*functions, runs=5) -> list:
+def seconds(*functions, runs=5, clock=time.process_time) -> list:
     """Best processor time of each function, called in turns."""
     times = [[] for _ in functions]
     for _ in range(runs):
         for function, own in zip(functions, times):
-            start = time.process_time()
+            start = clock()
             function()
-            own.append(time.process_time() - start)
+            own.append(clock() - start)
     return [min(own) for own in times]
 
 
@@ -164,8 +166,8 @@ def walk_case(height, width, planes, radius):
     return scores, path_affinity_planes(boundary, radius), path_offsets(radius)
 
 
-def cases():
-    """(what, peer's name, kernel, peer) of every comparison; threads = 1 where a kernel has threads."""
+def cases(threads=1):
+    """(what, peer's name, kernel, peer) of every comparison."""
     for name in ("chelsea", "ihc"):
         image = photograph(name)
         size = "x".join(map(str, image.shape[:2]))
@@ -182,27 +184,27 @@ def cases():
     yield (
         "pooling, 309 regions, 512 channels",
         "NumPy + OpenCV",
-        lambda: pool(dense, regions, 513, 1),
+        lambda: pool(dense, regions, 513, threads),
         lambda: pool_in_numpy(dense, regions, 513),
     )
     yield (
         "merging, 309 regions to 64, 512 channels",
         "NumPy",
-        lambda: merge(regions, features, 64, 1),
+        lambda: merge(regions, features, 64, threads),
         lambda: merge_in_numpy(regions, features, 64),
     )
     scores, planes, offsets = walk_case(94, 125, 3, 5)
     yield (
         "random walk, 94x125, radius 5, 256 steps, 3 classes",
         "SciPy CSR",
-        lambda: random_walk(scores, planes, offsets, 10, 256, 1),
+        lambda: random_walk(scores, planes, offsets, 10, 256, threads),
         lambda: walk_in_scipy(scores, planes, offsets, 10, 256),
     )
     small = walk_case(24, 32, 3, 5)
     yield (
         "random walk, 24x32, radius 5, 256 steps, 3 classes",
         "NumPy dense",
-        lambda: random_walk(*small, 10, 256, 1),
+        lambda: random_walk(*small, 10, 256, threads),
         lambda: walk_dense(*small, 10, 8),
     )
     for name, what, make in (
@@ -217,7 +219,7 @@ def cases():
         yield (
             f"dense CRF, {name}, {what}",
             "pydensecrf2",
-            lambda image=image, unary=unary: dense_crf(image, unary, "psa", threads=1),
+            lambda image=image, unary=unary: dense_crf(image, unary, "psa", threads=threads),
             lambda image=image, unary=unary: dense_crf(image, unary, "psa", backend="pydensecrf"),
         )
     boundary = RANDOM.rand(128, 128).astype(np.float32)
@@ -225,7 +227,7 @@ def cases():
     yield (
         "path affinities, 128x128, radius 10",
         "NumPy",
-        lambda: path_affinities(boundary, 10, 1),
+        lambda: path_affinities(boundary, 10, threads),
         lambda: path_affinities_in_numpy(boundary, 10, paths),
     )
 
@@ -245,6 +247,36 @@ def comparisons() -> str:
         print(rows[-1], flush=True)
     header = ["kernel (one thread)", "ms", "peer", "peer ms", "ratio", "peak MB", "peer's peak MB"]
     return table(header, rows)
+
+
+def two_threads() -> str:
+    """What a second thread brings, in elapsed time. One picture's superpixels are one thread's work: here two pictures.
+
+    The first row is plain hashing, to see whether the second processor was free.
+    """
+    text = bytes(2**24)
+    control = ("the machine: hashing 2 x 16 MB", None, lambda: hashlib.sha256(text), None)
+    rows = []
+    for (what, _, one, _), (_, _, two, _) in zip(
+        itertools.chain([control], cases(1)), itertools.chain([control], cases(2))
+    ):
+        if what.startswith(("superpixels", "the machine")):
+            what, one, two = (
+                what.replace("superpixels", "superpixels of two pictures"),
+                _twice(one, 1),
+                _twice(two, 2),
+            )
+        alone, together = seconds(one, two, runs=20, clock=time.perf_counter)
+        rows.append([what, f"{alone * 1e3:.1f}", f"{together * 1e3:.1f}", f"{alone / together:.2f}"])
+    return table(["elapsed time", "one thread, ms", "two threads, ms", "ratio"], rows)
+
+
+def _twice(function, threads):
+    def run():
+        with ThreadPoolExecutor(threads) as workers:
+            list(workers.map(lambda _: function(), range(2)))
+
+    return run
 
 
 def growth() -> str:
@@ -365,6 +397,8 @@ def main() -> None:
         "## Native kernels",
         f"`python benchmarks/kernels.py` on {machine}, {vector} where they pay, one thread, processor time.",
         comparisons(),
+        "What a second thread brings (results do not depend on the number of threads):",
+        two_threads(),
         "How time grows, in ms:",
         growth(),
         "How far from the machine's limits:",

@@ -15,6 +15,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <limits>
 #include <memory>
 #include <vector>
 
@@ -133,7 +134,7 @@ class MeanField {
     }
 
   private:
-    static constexpr float padding = -1e30f;
+    static constexpr float padding = std::numeric_limits<float>::lowest();  // a lane must not exceed the true ones
 
     struct VertexValues {
         Buffer<float> gaussian, bilateral;

@@ -140,6 +140,15 @@ def test_extreme_energies():
     assert np.isfinite(marginals).all() and (marginals[0, 1:] == 1).all()
 
 
+@pytest.mark.parametrize("labels", [1, 3, 5, 17])  # with lanes of padding
+def test_labels_that_are_all_unlikely(labels):
+    image = np.zeros((4, 5, 3), np.uint8)
+    unary = np.arange(1, labels + 1, dtype=np.float32)[:, None, None] * np.full((1, 4, 5), 1e37, np.float32)
+    expected = np.zeros((labels, 4, 5), np.float32)
+    expected[0] = 1
+    np.testing.assert_array_equal(dense_crf(image, unary, "psa"), expected)
+
+
 def test_parameters_of_ones_own(golden):
     image = photograph(golden, height=40, width=40)
     unary = soft_unary(2, (40, 40))
