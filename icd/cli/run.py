@@ -127,10 +127,13 @@ def run(arguments) -> int:
 
     settings = make_run(arguments)
     steps = [step for step in (settings.teacher, settings) if step is not None]
-    for step in steps:
-        if settings.shard == (1, 1) and not arguments.only_gen_seeds:
+    trains = settings.shard == (1, 1) and not arguments.only_gen_seeds
+    if trains:
+        for step in steps:
             pipeline.make_superpixels(step)
-            pipeline.check_inputs(step)
+        pipeline.check_inputs(settings)
+    for step in steps:
+        if trains:
             pipeline.train(step)
         if not arguments.only_gen_seeds:
             pipeline.localize_images(step)

@@ -37,6 +37,8 @@ def localize(method, batches, contexts: list, folders: dict, map_type: str) -> N
     """
 
     def write(batch, outputs):
+        # Off the device in whole batches, not image by image.
+        outputs = [{name: values.asnumpy() for name, values in of_scale.items()} for of_scale in outputs]
         for place, image_id in enumerate(batch["ids"]):
             for name, scores in score_maps_of(method, batch, outputs, place, map_type).items():
                 write_score_maps(score_maps_path(folders[name], image_id), scores)
