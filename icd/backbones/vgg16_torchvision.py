@@ -43,7 +43,8 @@ class VGG16Torchvision(Backbone):
                 activation = nn.HybridSequential(prefix="")
                 activation.add(nn.Activation("relu", prefix=""))
                 self.trunk.add(activation)
-                self._activations.append((f"layer{stage}_relu{index}", channels, activation))
+                # Its place and not the block itself, which Gluon would take for one that nobody registered.
+                self._activations.append((f"layer{stage}_relu{index}", channels, len(self.trunk) - 1))
                 previous, number = channels, number + 2
             number += 1
             if pooling:
@@ -56,8 +57,8 @@ class VGG16Torchvision(Backbone):
 
     def extend_activations(self, make):
         """After every ReLU, under DRS's own names; see `Backbone.extend_activations`."""
-        for name, channels, activation in self._activations:
-            activation.add(make(name, channels))
+        for name, channels, place in self._activations:
+            self.trunk[place].add(make(name, channels))
         self._activations = []
 
     def make_top(self, dropout, pooled, suffix=""):

@@ -37,8 +37,7 @@ def localize(method, batches, contexts: list, folders: dict, map_type: str) -> N
     """
 
     def write(batch, outputs):
-        # Off the device in whole batches, not image by image.
-        outputs = [{name: values.asnumpy() for name, values in of_scale.items()} for of_scale in outputs]
+        outputs = _fetch(outputs)
         for place, image_id in enumerate(batch["ids"]):
             for name, scores in score_maps_of(method, batch, outputs, place, map_type).items():
                 write_score_maps(score_maps_path(folders[name], image_id), scores)
@@ -48,7 +47,7 @@ def localize(method, batches, contexts: list, folders: dict, map_type: str) -> N
     try:
         with tqdm(total=batches.num_images, unit="image", desc="localize", dynamic_ncols=True) as bar:
             for number, batch in enumerate(batches):
-                pending.append((batch, localize_views(method, batch, contexts[number % len(contexts)])))
+                pending.append((batch, _start(method, batch, contexts[number % len(contexts)])))
                 if len(pending) == len(contexts):
                     write(*pending.popleft())
             while pending:
@@ -58,14 +57,17 @@ def localize(method, batches, contexts: list, folders: dict, map_type: str) -> N
 
 
 def localize_views(method, batch: dict, context) -> list:
-    """What `method.localize` gives for every scale of a batch of `icd.data.batches.InferenceBatches`."""
-    mx, outputs = compat.mx, []
-    for views in batch["views"]:
-        label = np.repeat(batch["label"], len(views) // len(batch["label"]), axis=0)
-        outputs.append(
-            method.localize(mx.nd.array(views, context, dtype="float32"), mx.nd.array(label, context))
-        )
-    return outputs
+    """What `method.localize` gives for every scale of a batch of `icd.data.batches.InferenceBatches`, as numpy arrays."""
+    return _fetch(_start(method, batch, context))
+
+
+def _start(method, batch: dict, context) -> list:
+    return [method.localize(compat.mx.nd.array(views, context, dtype="float32")) for views in batch["views"]]
+
+
+def _fetch(outputs: list) -> list:
+    """Wait for the device, and copy whole batches from it rather than image by image."""
+    return [{name: values.asnumpy() for name, values in of_scale.items()} for of_scale in outputs]
 
 
 def score_maps_of(method, batch: dict, outputs: list, place: int, map_type="float32") -> dict:
@@ -75,8 +77,8 @@ def score_maps_of(method, batch: dict, outputs: list, place: int, map_type="floa
     ----------
     method
         Or anything else that has `score_maps`, `fusion` and `alignment`.
-    outputs : list of dict
-        From `localize_views`, or the same with numpy arrays.
+    outputs : list of dict of numpy.ndarray
+        From `localize_views` or another runtime.
     place : int
         The image's place in the batch.
 
@@ -90,7 +92,7 @@ def score_maps_of(method, batch: dict, outputs: list, place: int, map_type="floa
     for name in method.score_maps:
         grids = []
         for output in outputs:
-            maps = _as_numpy(output[name][views * place : views * (place + 1)])[:, present]
+            maps = output[name][views * place : views * (place + 1), present]
             # Of a mirrored pair the sum is kept; mirroring the grid mirrors what is interpolated from it.
             grids.append(maps[0] if views == 1 else maps[0] + maps[1, ..., ::-1])
         if method.fusion == "max" and len({grid.shape for grid in grids}) == 1:
@@ -106,10 +108,6 @@ def score_maps_of(method, batch: dict, outputs: list, place: int, map_type="floa
             method.alignment,
         )
     return found
-
-
-def _as_numpy(values) -> np.ndarray:
-    return values if isinstance(values, np.ndarray) else values.asnumpy()
 
 
 def _stored(maps: np.ndarray, map_type: str) -> np.ndarray:

@@ -50,7 +50,7 @@ def onnx_model(method, facts: dict):
         The package onnx is missing or too new.
     """
     check_onnx()
-    maps = method.localize(mx.sym.var(INPUT), None)
+    maps = method.localize(mx.sym.var(INPUT))
     symbol = mx.sym.Group([mx.sym.identity(maps[name], name=name) for name in method.score_maps])
     with _checker_for(OPSET):
         converted = _MXNetGraph().create_onnx_graph_proto(

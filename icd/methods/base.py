@@ -1,7 +1,7 @@
 """What every method promises to the engine, and the pieces that several papers share.
 
 A step of training is: `outputs = method(images)` on every device, `method.update_state(outputs, parts)` once,
-`method.losses(outputs, part)` on every device. Localization is `method.localize(images, labels)`.
+`method.losses(outputs, part)` on every device. Localization is `method.localize(images)`.
 """
 
 from __future__ import annotations
@@ -138,11 +138,11 @@ class Method(mx.gluon.Block):
         """
         raise NotImplementedError
 
-    def localize(self, images, labels) -> dict:
+    def localize(self, images) -> dict:
         """Name the score maps of a batch of views, each (N, C, h, w); see `score_maps`.
 
-        `icd.engine.onnx_export` traces this function with a Symbol for `images` and None for `labels`. So it calls hybrid
-        blocks and what arrays and symbols share (`x.relu()`, not `mx.nd.relu(x)`), and does without the labels.
+        `icd.engine.onnx_export` traces this function with a Symbol for `images`. So it calls hybrid blocks and what arrays
+        and symbols share (`x.relu()`, not `mx.nd.relu(x)`).
         """
         raise NotImplementedError
 

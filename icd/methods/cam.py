@@ -36,6 +36,6 @@ class CAM(FramedMethod):
         """The tag loss."""
         return {"cam": self.tag_loss(outputs, part["label"])}
 
-    def localize(self, images, labels):
+    def localize(self, images):
         """The activation maps, raw logits with bias."""
         return {"cam": self(images)}

@@ -201,7 +201,7 @@ class DRSClassifier(SquareMethod):
         """The tag loss."""
         return {"cam": self.tag_loss(outputs, part["label"])}
 
-    def localize(self, images, labels):
+    def localize(self, images):
         """Each class's positive part on the training crop's grid, over (its maximum + 1e-5)."""
         return {"cam": self.share_of_maximum(self.network(images))}
 
@@ -241,7 +241,7 @@ class DRS(SquareMethod):
         """The mean squared distance to the winner-take-all target."""
         return {"refinement": self.refinement_loss(outputs, part["target"] / 255)}
 
-    def localize(self, images, labels):
+    def localize(self, images):
         """Z, raw."""
         return {"drs": self.network(images)}
 

@@ -111,7 +111,7 @@ class Baseline(RandomLongSideMethod):
         """The tag loss."""
         return {"cam": self.tag_loss(outputs, part["label"])}
 
-    def localize(self, images, labels):
+    def localize(self, images):
         """The positive part of the activation maps."""
         return {"cam": self(images).relu()}
 
@@ -145,7 +145,7 @@ class EPS(RandomLongSideMethod):
             "saliency": self.saliency_loss(cam, s, label),
         }
 
-    def localize(self, images, labels):
+    def localize(self, images):
         """The softmax over classes and background, of which the background is dropped."""
         p = self(images).softmax(axis=1)
         return {"eps": p.slice_axis(axis=1, begin=0, end=self.num_classes)}

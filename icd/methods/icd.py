@@ -156,7 +156,7 @@ class ICD(FramedMethod):
         sign = 1 - 2 * (E[:, 0] < E[:, 1])
         return mx.nd.BlockGrad(s) * sign.reshape((1, -1, 1, 1))
 
-    def localize(self, images, labels):
+    def localize(self, images):
         """The CAM and the top-down logit, both raw."""
         cam, _, z = self.network(images)
         return {"cam": cam, "icd": z}

@@ -30,7 +30,7 @@ def run_onnx(model, images):
 def assert_equal(method, model, shapes=SHAPES):
     for shape in shapes:
         images = np.random.RandomState(0).randint(0, 256, shape).astype(np.float32)
-        expected = method.localize(mx.nd.array(images), None)
+        expected = method.localize(mx.nd.array(images))
         found = run_onnx(model, images)
         assert list(found) == list(method.score_maps)
         for name, values in expected.items():
@@ -139,7 +139,7 @@ def test_operators(name):
     method = SimpleNamespace(
         num_classes=2 if name == "one channel left out" else 3,
         score_maps={"map": "cam"},
-        localize=lambda images, labels: {"map": block(images)},
+        localize=lambda images: {"map": block(images)},
         collect_params=block.collect_params,
     )
     assert_equal(method, onnx_model(method, {}))
@@ -148,7 +148,7 @@ def test_operators(name):
 def test_resize_by_factor_is_refused():
     block = Applied(lambda F, x: F.contrib.BilinearResize2D(x, scale_height=2, scale_width=2))
     method = SimpleNamespace(
-        num_classes=3, score_maps={"map": "cam"}, localize=lambda x, _: {"map": block(x)}, collect_params=dict
+        num_classes=3, score_maps={"map": "cam"}, localize=lambda x: {"map": block(x)}, collect_params=dict
     )
     with pytest.raises(NotImplementedError, match="factor"):
         onnx_model(method, {})

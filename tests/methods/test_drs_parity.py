@@ -113,7 +113,7 @@ def test_localization_rule_is_that_of_the_classifier(inputs):
     """`localize` gives the CAM of the test above, on the grid of the training crop."""
     method = make_drs("drs_classifier")
     image = unnormalised(inputs["image_96"])
-    maps = method.localize(image, None)["cam"].asnumpy()
+    maps = method.localize(image)["cam"].asnumpy()
     expected = maps_at(method(image), (320, 320), inputs["label_96"])
     np.testing.assert_allclose(maps[inputs["label_96"] > 0], expected, atol=1e-6)
 
@@ -123,7 +123,7 @@ def test_refinement_network(golden, parity, inputs):
     method = make_drs("drs")
 
     def output(image, size):
-        Z = method.localize(unnormalised(inputs[f"image_{image}"]), None)["drs"]
+        Z = method.localize(unnormalised(inputs[f"image_{image}"]))["drs"]
         return mx.nd.contrib.BilinearResize2D(Z, height=size[0], width=size[1], align_corners=True).asnumpy()
 
     parity("DRS networks", "refinement: output", output("96", (96, 96))[:, :, ::4, ::4], g["out_96"], 2e-5)

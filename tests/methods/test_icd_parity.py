@@ -316,7 +316,7 @@ def test_inference_scores(golden, parity):
     method, part = make_icd(inference=True), make_part(inputs)
     cam, s, z = method(part["image"])
     T = method.refinement(method.rectify(s), part["superpixel"], part["regions"], part["label"])
-    maps = method.localize(part["image"], part["label"])
+    maps = method.localize(part["image"])
     values = {"cam": maps["cam"], "top_down": maps["icd"], "bottom_up": method.rectify(s), "sp_refined": T}
     for name, value in values.items():
         parity("inference graph", name, value.asnumpy(), g[name], 2e-4)
