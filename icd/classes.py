@@ -54,7 +54,24 @@ def class_number(name: str, classes, where) -> int:
     lists = [key for key, names in CLASS_LISTS.items() if name in names]
     remedy = f"Did you mean {close[0]!r}? " if close else ""
     remedy += f"Name your own classes with --classes {' or '.join([*lists, 'FILE'])}."
-    raise InputError(where, f"class names among the {len(classes)} given", f"{name!r}", remedy)
+    given = ", ".join(classes) if len(classes) <= 10 else f"the {len(classes)} given"
+    raise InputError(where, f"class names among {given}", f"{name!r}", remedy)
+
+
+def evaluated_numbers(text: str, classes, where) -> tuple:
+    """The numbers 0..C of the classes to score, ascending.
+
+    Parameters
+    ----------
+    text : str
+        Names, `background` too, or numbers, with commas between.
+    classes, where
+        As for `class_number`, and its error.
+    """
+    words = [word.strip() for word in text.split(",")]
+    words = ["0" if word == "background" else word for word in words]
+    numbers = {int(word) if word.isdigit() else class_number(word, classes, where) for word in words}
+    return tuple(sorted(numbers))
 
 
 def voc_palette() -> np.ndarray:

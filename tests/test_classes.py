@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from icd.classes import COCO_CLASSES, VOC_CLASSES, class_number
+from icd.classes import COCO_CLASSES, VOC_CLASSES, class_number, evaluated_numbers
 from icd.errors import InputError
 from icd.files import read_classes
 
@@ -44,7 +44,12 @@ def test_number_of_a_class():
 def test_unknown_class_says_what_to_do(name, classes, remedy):
     with pytest.raises(InputError) as caught:
         class_number(name, classes, "a.xml")
-    assert str(caught.value).startswith(
-        f"a.xml: expected class names among the {len(classes)} given; found {name!r}"
-    )
+    given = "hub" if classes == ("hub",) else f"the {len(classes)} given"
+    assert str(caught.value).startswith(f"a.xml: expected class names among {given}; found {name!r}")
     assert remedy in caught.value.remedy
+
+
+def test_classes_to_evaluate_go_by_name_or_number():
+    assert evaluated_numbers("sheep, background,8", VOC_CLASSES, "--only") == (0, 8, 17)
+    with pytest.raises(InputError, match="--only: .* found 'shep'"):
+        evaluated_numbers("shep", VOC_CLASSES, "--only")

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from icd.classes import VOC_CLASSES
+from icd.classes import VOC_CLASSES, evaluated_numbers
 from icd.errors import InputError
 from icd.evaluate import score_masks, show, threshold_curve
 from icd.evaluate.curve import FIXED, THRESHOLDS
@@ -40,7 +40,8 @@ def add_arguments(parser) -> None:
     )
     parser.add_argument(
         "--only",
-        help="score these classes alone, by name or number, with commas between; others count as 255 in the truth",
+        help="score these classes alone, by name or number, with commas between, background too if it is to be scored; "
+        "others count as 255 in the truth",
     )
     counting = parser.add_mutually_exclusive_group()
     counting.add_argument(
@@ -96,7 +97,7 @@ def run(arguments) -> int:
     """Run the command and return its exit status."""
     ids = read_ids(arguments.list)
     classes = read_classes(arguments.classes)
-    evaluated = _evaluated(arguments.only, classes)
+    evaluated = evaluated_numbers(arguments.only, classes, "--only") if arguments.only else None
     published = read_published(arguments.against) if arguments.against else None
     command = _score_maps if arguments.curve else _score_masks
     with _Progress() as progress:
@@ -210,19 +211,6 @@ def _split_of(path):
     """The split that a list is by its name, with the originals' spellings: train_aug_id.txt, trainaug.txt, train_cls.txt."""
     name = re.sub("_(id|cls)$", "", Path(path).stem).replace("trainaug", "train_aug")
     return name if name in SPLITS else None
-
-
-def _evaluated(text, classes):
-    if text is None:
-        return None
-    names = {"background": 0, **{name: number for number, name in enumerate(classes, 1)}}
-    numbers = []
-    for word in text.split(","):
-        word = word.strip()
-        if word not in names and not word.isdigit():
-            raise InputError("--only", f"names among {', '.join(names)}, or numbers", repr(word))
-        numbers.append(names[word] if word in names else int(word))
-    return tuple(numbers)
 
 
 def _thresholds(text):

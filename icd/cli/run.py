@@ -12,6 +12,7 @@ from pathlib import Path
 
 import yaml
 
+from icd.classes import evaluated_numbers
 from icd.errors import InputError
 
 VOC = Path("data/VOC2012")
@@ -196,7 +197,7 @@ def make_run(arguments):
         device=device,
         pretrained=_pretrained(arguments, backbone) if needs_pretrained(backbone) else arguments.pretrained,
         use_saliency=arguments.use_sal or values["use_saliency"],
-        eval_classes=_evaluated(arguments.eval_classes, classes),
+        eval_classes=_with_background(arguments.eval_classes, classes),
         infer_size=arguments.infer_size or values["infer_size"],
         shard=_shard(arguments.shard),
         crf=not arguments.no_crf,
@@ -312,14 +313,10 @@ def _pretrained(arguments, backbone: str):
     return path
 
 
-def _evaluated(text, classes):
+def _with_background(text, classes):
     if text is None:
         return None
-    names = [name.strip() for name in text.split(",")]
-    unknown = [name for name in names if name not in classes]
-    if unknown:
-        raise InputError("--eval-classes", "names among " + ", ".join(classes), ", ".join(unknown))
-    return (0, *sorted(classes.index(name) + 1 for name in names))
+    return tuple(sorted({0, *evaluated_numbers(text, classes, "--eval-classes")}))
 
 
 def _shard(text: str) -> tuple:

@@ -78,16 +78,25 @@ def _policy_text(policy: str) -> str:
 
 
 def _remarks(scores: Scores) -> list:
-    lines = [f"{scores.images} images"]
-    left_out = sorted(set(range(len(scores.names))) - set(scores.evaluated))
-    if left_out:
-        lines.append(f"The truth of {len(left_out)} other classes was left out (counted as 255).")
+    lines = [f"{scores.images} images", *_left_out(scores.evaluated, len(scores.names))]
     if scores.coverage < 1:
         lines.append("The predictions hold 255. mIoU by what it counts as:")
         values = scores.per_policy
         lines += [_line(values[policy], f"{_policy_text(policy)} ({policy})") for policy in POLICIES]
     if scores.missing:
         lines.append(missing_text(scores.missing, scores.images + len(scores.missing)))
+    return lines
+
+
+def _left_out(evaluated: tuple, number: int) -> list:
+    left_out = number - len(evaluated)
+    lines = []
+    if left_out:
+        lines.append(f"The truth of {left_out} other classes was left out (counted as 255).")
+    if 0 not in evaluated:
+        lines.append(
+            "The background is one of them: what spreads over it costs nothing. To score it, add it to --only."
+        )
     return lines
 
 
@@ -113,6 +122,7 @@ def curve_text(curve: Curve, fixed: float, names) -> str:
             best["miou"], f"mIoU at the best threshold {best['threshold']:g}, CHOSEN WITH THE GROUND TRUTH"
         ),
         f"{curve.images} images",
+        *_left_out(curve.evaluated, len(names)),
     ]
     if curve.missing:
         lines.append(missing_text(curve.missing, curve.images + len(curve.missing)))

@@ -83,6 +83,15 @@ def test_predictions_without_an_object_have_no_precision(folders, capsys):
     assert "     -    mIoU at the best" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("flags", [(), ("--curve",)])
+def test_says_when_the_background_is_not_scored(folders, capsys, flags):
+    predictions = "maps" if flags else "run/seeds/crf"
+    for only, said in (("cat,dog", True), ("background,cat", False)):
+        assert _evaluate(folders, "--only", only, *flags, predictions=predictions) == 0
+        text = capsys.readouterr().out
+        assert "other classes was left out" in text and ("To score it" in text) == said
+
+
 def test_missing_predictions_are_listed_and_make_the_status_1(folders, capsys):
     (folders / "run/seeds/crf/b.png").unlink()
     assert _evaluate(folders) == 1
