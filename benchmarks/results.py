@@ -182,9 +182,12 @@ def table(data: str) -> str:
 
 
 def cell(entries: list) -> str:
-    """mIoU of the runs of several seeds, and their thresholds where those were chosen run by run."""
-    chosen = ", ".join(f"{entry['threshold']:g}" for entry in entries if "threshold" in entry)
-    return spread([entry["miou"] for entry in entries]) + (f" (at {chosen})" if chosen else "")
+    """mIoU of the runs of several seeds, and in brackets the thresholds chosen, or the share of pixels that count if not all."""
+    note = ", ".join(f"{entry['threshold']:g}" for entry in entries if "threshold" in entry)
+    coverage = statistics.mean(entry.get("coverage") or 1 for entry in entries)
+    if coverage < 1:
+        note = f"{100 * coverage:.0f} %"
+    return spread([entry["miou"] for entry in entries]) + (f" ({note})" if note else "")
 
 
 def gain(pair, kind: str, baseline_kind: str, variant: str) -> float:
@@ -216,7 +219,7 @@ def conditions(data: str, split: str) -> str:
         f"mIoU in %, pixels with 255 in the prediction not counted (policy `drop`). Split: {split}. Column *best threshold*: "
         "the background threshold, in brackets, was CHOSEN WITH THE TRUTH for each run, from 0, 0.02 .. 0.96; it tells score "
         "maps from thresholds, and is no result to compare with published ones. Column *saliency*: the seeds use saliency "
-        "maps too, by each method's own rule. Whose epoch: the last.",
+        "maps too, by each method's own rule; in brackets the share of pixels that are not 255. Whose epoch: the last.",
         "",
         "| run | random seeds | backbone, initial weights | background threshold | recipe | machine |",
         "|---|---|---|---|---|---|",
