@@ -214,9 +214,9 @@ class DRS(SquareMethod):
         "embedded": RefinementRecipe(
             image_size=160,
             batch_size=8,
-            num_epoch=10,
-            learning_rate=1e-3,
-            decay_epochs=(6, 9),
+            num_epoch=30,
+            learning_rate=5e-4,
+            decay_epochs=(20, 26),
             infer_sides=(128, 160, 192),
             extra_channels=64,
         ),
