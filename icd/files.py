@@ -230,19 +230,8 @@ def read_score_maps(path) -> ScoreMaps:
     InputError
         The file is missing, damaged, or its arrays do not fit each other.
     """
-    wanted = "score maps with the arrays classes, maps, size, frame"
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            content = {name: file[name] for name in file.files}
-        scores = _score_maps_from(content)
-    except FileNotFoundError:
-        raise InputError(
-            path, wanted, "nothing there", "Run the localization stage for this image."
-        ) from None
-    except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(
-            path, wanted, f"a damaged or other file ({error})", "Delete it and localize again."
-        ) from None
+    with _open_score_maps(path) as file:
+        scores = _score_maps_from({name: file[name] for name in file.files})
     classes = scores.classes
     if any(grid.ndim != 3 or classes.shape != grid.shape[:1] for grid in scores.grids):
         found = ", ".join(str(grid.shape) for grid in scores.grids)
@@ -252,6 +241,28 @@ def read_score_maps(path) -> ScoreMaps:
     if (np.diff(classes) <= 0).any() or (classes < 1).any():
         raise InputError(path, "class numbers from 1, ascending", f"{classes.tolist()}")
     return scores
+
+
+def read_mapped_classes(path) -> np.ndarray:
+    """The numbers of the classes that score maps are of, without reading the maps; errors as of `read_score_maps`."""
+    with _open_score_maps(path) as file:
+        return file["classes"]
+
+
+@contextlib.contextmanager
+def _open_score_maps(path):
+    wanted = "score maps with the arrays classes, maps, size, frame"
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            yield file
+    except FileNotFoundError:
+        raise InputError(
+            path, wanted, "nothing there", "Run the localization stage for this image."
+        ) from None
+    except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
+        raise InputError(
+            path, wanted, f"a damaged or other file ({error})", "Delete it and localize again."
+        ) from None
 
 
 def _score_maps_from(content: dict) -> ScoreMaps:

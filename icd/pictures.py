@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from icd.data.images import image_path, read_image
-from icd.files import read_score_maps, score_maps_path, write_atomic
+from icd.files import read_mapped_classes, read_score_maps, score_maps_path, write_atomic
 from icd.grid import maps_on_image, positive_share
 
 ROW_HEIGHT = 160  # pixels
@@ -69,12 +69,13 @@ def write_class_pictures(target, ids, image_root, map_folders) -> None:
     """
     rows = {}
     for image_id in ids:
-        scores = [read_score_maps(score_maps_path(folder, image_id)) for folder in map_folders]
-        if len(scores[0].classes) != 1:
+        paths = [score_maps_path(folder, image_id) for folder in map_folders]
+        classes = read_mapped_classes(paths[0])
+        if len(classes) != 1:
             continue
-        of_class = rows.setdefault(int(scores[0].classes[0]), [])
+        of_class = rows.setdefault(int(classes[0]), [])
         if len(of_class) < ROWS_OF_A_CLASS:
-            image = read_image(image_path(image_root, image_id))
+            image, scores = read_image(image_path(image_root, image_id)), map(read_score_maps, paths)
             maps = (heat_map(positive_share(maps_on_image(one))[0], image) for one in scores)
             of_class.append(picture_row([image, *maps]))
     for number, of_class in rows.items():
