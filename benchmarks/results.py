@@ -45,6 +45,7 @@ ROWS = (
 GAINS = (
     ("ICD − CAM trained alone", ("icd", "icd"), ("cam", "cam")),
     ("EPS − its CAM", ("eps", "eps"), ("eps_cam", "cam")),
+    ("DRS − its step 1", ("drs", "drs"), ("drs_classifier", "cam")),
 )
 METHODS = tuple(dict.fromkeys(method for _, method, _, _ in ROWS))
 ANIMALS = ("cat", "cow", "dog", "horse", "sheep")
