@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from icd.evaluate.compare import read_scores  # noqa: E402
-from icd.evaluate.curve import threshold_curve  # noqa: E402
+from icd.evaluate.curve import threshold_curve, threshold_of_policy  # noqa: E402
 from icd.files import read_json, write_json  # noqa: E402
 
 RUNS = ROOT / "snapshot" / "results"
@@ -117,7 +117,7 @@ def best_threshold(folder: Path, run: dict, entry: dict) -> dict:
         THRESHOLDS,
         classes=run["classes"],
         evaluated_classes=run["eval_classes"],
-        normalize=entry["kind"] != "drs",  # DRS's thresholds are not shares of the maximum
+        normalize=threshold_of_policy(run["threshold_policy"], entry["kind"])[1],
     )
     best = curve.as_dict()["best"]
     return {"kind": entry["kind"], "variant": "best", "miou": best["miou"], "threshold": best["threshold"]}

@@ -339,6 +339,7 @@ def score_seeds(run: Run) -> list:
 
 def write_run_facts(run: Run) -> None:
     """Write `run.json`."""
+    scored = run.eval_list or run.infer_list
     write_run(
         run.snapshot,
         recipe=run.recipe,
@@ -361,7 +362,7 @@ def write_run_facts(run: Run) -> None:
         crf=run.crf_preset if run.crf else None,
         image_root=run.image_root.absolute(),  # these four are where the report finds its pictures and truths
         eval_root=run.eval_root and run.eval_root.absolute(),
-        eval_list=run.eval_list and run.eval_list.absolute(),
+        eval_list=scored and scored.absolute(),
         eval_classes=run.eval_classes,
     )
 

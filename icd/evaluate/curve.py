@@ -11,6 +11,7 @@ holds all curves.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -188,6 +189,27 @@ def threshold_curve(
     )
     missing = tuple(image_id for image_id in ids if image_id not in maps)
     return Curve(thresholds, _tables(total), convention, evaluated, len(present), missing)
+
+
+def threshold_of_policy(policy: str, kind: str) -> tuple:
+    """The background threshold by which a run made its own seeds.
+
+    Parameters
+    ----------
+    policy : str
+        `threshold_policy` of `run.json`, such as "cam: fixed 0.2 of the maximum; icd: none".
+    kind : str
+        Of score maps.
+
+    Returns
+    -------
+    (float, bool)
+        The threshold, 0 for "none" and 0.2 where none is recorded, and whether it is a share of each map's maximum.
+    """
+    policies = dict(part.split(": ", 1) for part in policy.split("; ") if ": " in part)
+    rule = policies.get(kind, "fixed 0.2 of the maximum")
+    number = re.search(r"fixed ([\d.]+)", rule)
+    return (float(number.group(1)), "of the maximum" in rule) if number else (0.0, True)
 
 
 def _index_score_maps(folder, ids) -> dict:

@@ -6,7 +6,6 @@ one file with tables, charts and pictures that opens without a network.
 
 from __future__ import annotations
 
-import re
 from html import escape
 from pathlib import Path
 from string import Template
@@ -15,7 +14,7 @@ from icd.classes import VOC_CLASSES
 from icd.errors import InputError
 from icd.evaluate import charts, sections
 from icd.evaluate.compare import read_scores
-from icd.evaluate.curve import threshold_curve
+from icd.evaluate.curve import threshold_curve, threshold_of_policy
 from icd.evaluate.gallery import RANKS, VARIANTS, Gallery, choose, kinds_of_run
 from icd.evaluate.score import score_masks
 from icd.evaluate.tally import map_on_cores
@@ -111,12 +110,6 @@ class _Sources:
         self.as_scored = truth_root is None and id_list is None and evaluated_classes is None
         self.threshold_policy = run.get("threshold_policy") or ""
 
-    def fixed_threshold(self, kind: str) -> float:
-        """The threshold of the run's own seeds as a share of the maximum: 0 for "none", 0.2 where none is recorded."""
-        policies = dict(part.split(": ", 1) for part in self.threshold_policy.split("; ") if ": " in part)
-        number = re.search(r"fixed ([\d.]+)", policies.get(kind, ""))
-        return float(number.group(1)) if number else 0.0 if policies.get(kind) == "none" else 0.2
-
     def ranking(self, entries) -> tuple:
         """The name of the seeds to rank images by, and the mIoU of every image; from `scores.json` where it has them."""
         kind = (self.kinds or [None])[-1]
@@ -162,21 +155,24 @@ def _curves(sources) -> str:
     kinds = [kind for kind in sources.kinds if kind.maps is not None]
     if not kinds or sources.truth_root is None or not sources.ids:
         return ""
-    series, marks, lines = {}, [], []
+    series, marks, lines, shares = {}, [], [], True
     for kind in kinds:
-        threshold = sources.fixed_threshold(kind.name)
+        threshold, of_maximum = threshold_of_policy(sources.threshold_policy, kind.name)
         curve = threshold_curve(
             kind.maps, sources.truth_root, sources.ids, sorted({*_CURVE_THRESHOLDS, threshold}),
-            classes=sources.classes, evaluated_classes=sources.evaluated, normalize=True, workers=sources.workers,
+            classes=sources.classes, evaluated_classes=sources.evaluated, normalize=of_maximum, workers=sources.workers,
             partial=sources.folder / f".curve-{kind.name}.npz",
         )  # fmt: skip
+        shares = shares and of_maximum
         levels, miou = curve.thresholds.tolist(), (100 * curve.miou).tolist()
         series[kind.name] = levels, miou
         best, fixed = curve.best, curve.position(threshold)
         for place, text in ((fixed, "fixed threshold"), (best, "best threshold, chosen with the truth")):
             marks.append((levels[place], miou[place], f"{kind.name}: {text}, {miou[place]:.2f} %"))
         lines.append([kind.name, f"{threshold:g}", miou[fixed], f"{levels[best]:g}", miou[best]])
-    chart = charts.line_chart("mIoU without CRF", series, "share of a map's maximum", "mIoU in %", marks)
+    chart = charts.line_chart(
+        "mIoU without CRF", series, "share of a map's maximum" if shares else "score", "mIoU in %", marks
+    )
     header = [
         "score maps",
         "fixed threshold",

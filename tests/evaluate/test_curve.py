@@ -7,6 +7,7 @@ import pytest
 
 from icd.errors import InputError
 from icd.evaluate import score_masks, tally, threshold_curve
+from icd.evaluate.curve import threshold_of_policy
 from icd.files import ScoreMaps, write_score_maps
 from icd.grid import maps_on_image
 
@@ -79,3 +80,12 @@ def test_faults_are_named(grids):
     write_score_maps(folder / f"{ids[0]}.npz", other)
     with pytest.raises(InputError, match=r"found 5 x 5"):
         threshold_curve(folder, truth, ids, classes="abcd")
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [("cam", (0.25, True)), ("icd", (0.0, True)), ("drs", (0.3, False)), ("other", (0.2, True))],
+)
+def test_threshold_of_the_runs_own_seeds(kind, expected):
+    policy = "cam: fixed 0.25 of the maximum; icd: none; drs: fixed 0.3, and the saliency where it is used"
+    assert threshold_of_policy(policy, kind) == expected
