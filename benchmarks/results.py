@@ -30,7 +30,13 @@ from icd.files import read_json, write_json  # noqa: E402
 RUNS = ROOT / "snapshot" / "results"
 KEPT = ROOT / "benchmarks" / "results"
 PAGE = ROOT / "docs" / "results.md"
-VARIANTS = {"nocrf": "no CRF", "best": "no CRF, best threshold", "crf": "CRF", "sal": "saliency"}
+VARIANTS = {
+    "nocrf": "no CRF",
+    "best": "no CRF, best threshold",
+    "crf": "CRF",
+    "sal": "saliency",
+    "sal_error": "saliency, 255 an error",
+}
 THRESHOLDS = [round(0.02 * k, 2) for k in range(49)]
 # (title, method, kind of score maps, what training uses beyond tags)
 ROWS = (
@@ -94,6 +100,9 @@ def keep(data: str, method: str, seed: int) -> None:
         entries.append({**{k: entry[k] for k in ("kind", "variant", "miou", "coverage")}, "classes": scored})
         if entry["variant"] == "nocrf":
             entries.append(best_threshold(folder, run, entry))
+        if entry["variant"] == "sal":
+            error = entry["miou_per_policy"]["error"]
+            entries.append({"kind": entry["kind"], "variant": "sal_error", "miou": error})
     fields = (
         "method",
         "seed",
@@ -220,7 +229,8 @@ def conditions(data: str, split: str) -> str:
         f"mIoU in %, pixels with 255 in the prediction not counted (policy `drop`). Split: {split}. Column *best threshold*: "
         "the background threshold, in brackets, was CHOSEN WITH THE TRUTH for each run, from 0, 0.02 .. 0.96; it tells score "
         "maps from thresholds, and is no result to compare with published ones. Column *saliency*: the seeds use saliency "
-        "maps too, by each method's own rule; in brackets the share of pixels that are not 255. Whose epoch: the last.",
+        "maps too, by each method's own rule; in brackets the share of pixels that are not 255, by which the rules differ; "
+        "beside it every such pixel is an error (policy `error`). Whose epoch: the last.",
         "",
         "| run | random seeds | backbone, initial weights | background threshold | recipe | machine |",
         "|---|---|---|---|---|---|",

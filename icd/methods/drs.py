@@ -154,7 +154,10 @@ class SquareMethod(Method):
 
 
 class DRSClassifier(SquareMethod):
-    """Step 1: the classifier with suppression. Its score maps, 8 bits of one training crop's size, are step 2's target."""
+    """Step 1: the classifier with suppression. Its score maps, 8 bits of one training crop's size, are step 2's target.
+
+    Seeds of it alone follow the rule of step 2, as in the authors' tests of it (spec drs 5.3).
+    """
 
     recipes = {
         "voc": ClassifierRecipe(),
@@ -169,7 +172,7 @@ class DRSClassifier(SquareMethod):
             extra_channels=64,
         ),
     }
-    score_maps = {"cam": "cam"}
+    score_maps = {"cam": "drs"}
     map_type = "uint8"
 
     def __init__(self, backbone, num_classes, recipe):

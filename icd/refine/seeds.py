@@ -99,7 +99,7 @@ def drs_seed(maps: ScoreMaps, saliency=None) -> np.ndarray:
     Parameters
     ----------
     maps : ScoreMaps
-        Of the refinement network, raw.
+        Of the refinement network, raw, or of the classifier.
     saliency : numpy.ndarray, shape (H, W), uint8, optional
         Without it nothing speaks for the background, and the pixels that no class wins are background.
 
