@@ -195,7 +195,7 @@ def cell(entries: list) -> str:
     """mIoU of the runs of several seeds, and in brackets the thresholds chosen, or the share of pixels that count if not all."""
     note = ", ".join(f"{entry['threshold']:g}" for entry in entries if "threshold" in entry)
     coverage = statistics.mean(entry.get("coverage") or 1 for entry in entries)
-    if coverage < 1:
+    if coverage < 0.995:
         note = f"{100 * coverage:.0f} %"
     return spread([entry["miou"] for entry in entries]) + (f" ({note})" if note else "")
 
