@@ -383,7 +383,9 @@ LEFT_TO_GAIN = """What is left to gain:
 - Random walk: three arithmetic operations a weight and direction; differences cost a third of them and keep the result exact
   over many steps. The weights come from the outer caches each step.
 - Dense CRF: the two lattices are as expensive as several iterations; finding the simplices could be vectorized over
-  pixels. With many different labels there is little to gain over pydensecrf2 on one thread."""
+  pixels. With many different labels there is little to gain over pydensecrf2 on one thread. A second thread brings a tenth:
+  numbering the vertices and listing the pixels of each is done by one. Where there are many images, give each thread an
+  image of its own, as `icd seeds` does."""
 
 
 def main() -> None:
