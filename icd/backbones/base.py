@@ -36,6 +36,10 @@ class Backbone(HybridBlock):
     corner_aligned = True
     pretrained_names: tuple = ()
 
+    def __init__(self, prefix=""):
+        super().__init__(prefix=prefix)
+        self.relus = []
+
     def make_top(self, dropout: float, pooled: bool, suffix: str = "") -> Top:
         """Make a classification top: the layers between the trunk and the classifier.
 
@@ -50,8 +54,19 @@ class Backbone(HybridBlock):
         """
         raise NotImplementedError
 
+    def add_relu(self, name: str, channels: int) -> None:
+        """Add to the trunk a ReLU that `extend_activations` can put something behind."""
+        activation = nn.HybridSequential(prefix="")
+        activation.add(nn.Activation("relu", prefix=""))
+        self.trunk.add(activation)
+        # Its place and not the block itself, which Gluon would take for one that nobody registered.
+        self.relus.append((name, channels, len(self.trunk) - 1))
+
     def extend_activations(self, make) -> None:
-        """Put `make(name, channels)` behind every ReLU of the trunk; a backbone that has no plain ReLUs leaves it."""
+        """Put `make(name, channels)` behind every ReLU made by `add_relu`; other backbones stay as they are."""
+        for name, channels, place in self.relus:
+            self.trunk[place].add(make(name, channels))
+        self.relus = []
 
     def superpixel_features(self, images):
         """Features by which superpixels are merged; images as for the backbone itself."""

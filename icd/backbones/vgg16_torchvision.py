@@ -32,7 +32,6 @@ class VGG16Torchvision(Backbone):
     def __init__(self, prefix=""):
         super().__init__(prefix=prefix)
         self.trunk = nn.HybridSequential(prefix="")
-        self._activations = []
         number, previous = 0, 3
         for stage, (widths, dilation, pooling) in enumerate(STAGES, 1):
             for index, channels in enumerate(widths, 1):
@@ -40,11 +39,7 @@ class VGG16Torchvision(Backbone):
                 self.trunk.add(
                     nn.Conv2D(channels, 3, 1, dilation, dilation, in_channels=previous, prefix=name)
                 )
-                activation = nn.HybridSequential(prefix="")
-                activation.add(nn.Activation("relu", prefix=""))
-                self.trunk.add(activation)
-                # Its place and not the block itself, which Gluon would take for one that nobody registered.
-                self._activations.append((f"layer{stage}_relu{index}", channels, len(self.trunk) - 1))
+                self.add_relu(f"layer{stage}_relu{index}", channels)  # DRS's own names
                 previous, number = channels, number + 2
             number += 1
             if pooling:
@@ -54,12 +49,6 @@ class VGG16Torchvision(Backbone):
     def hybrid_forward(self, F, images):
         """Map RGB images (N, 3, H, W), 0..255, to ReLU(conv5_3) (N, 512, h, w)."""
         return self.trunk(imagenet_normalised(F, images))
-
-    def extend_activations(self, make):
-        """After every ReLU, under DRS's own names; see `Backbone.extend_activations`."""
-        for name, channels, place in self._activations:
-            self.trunk[place].add(make(name, channels))
-        self._activations = []
 
     def make_top(self, dropout, pooled, suffix=""):
         """No layers, only dropout; see `Backbone.make_top`. Never pooled."""
