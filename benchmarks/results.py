@@ -181,7 +181,11 @@ def table(data: str) -> str:
             cells = [cell([run[kind, variant] for run in runs]) for variant in VARIANTS]
             lines.append(f"| {title} | {beyond} | {' | '.join(cells)} |")
     for title, better, baseline in GAINS:
-        pairs = list(zip(summaries(data, better[0]), summaries(data, baseline[0])))
+        ours, theirs = (
+            {summary["run"]["seed"]: summary for summary in summaries(data, method)}
+            for method in (better[0], baseline[0])
+        )
+        pairs = [(ours[seed], theirs[seed]) for seed in ours if seed in theirs]
         if pairs:
             cells = [
                 spread([gain(pair, better[1], baseline[1], variant) for pair in pairs])
@@ -245,9 +249,8 @@ def conditions(data: str, split: str) -> str:
         recipe = ", ".join(f"{key} {value}" for key, value in run["recipe"].items())
         machine = f"{run['machine']['cpu']}, {run['machine']['cores']} cores"
         seeds = ", ".join(str(summary["run"]["seed"]) for summary in found)
-        note = f" ({run['note']})" if "note" in run else ""
         lines.append(
-            f"| {method}{note} | {seeds} | {run['backbone']}, {start} | {run['threshold_policy']} | {recipe} | {machine} |"
+            f"| {method} | {seeds} | {run['backbone']}, {start} | {run['threshold_policy']} | {recipe} | {machine} |"
         )
     return "\n".join(lines)
 

@@ -30,6 +30,16 @@ from PIL import Image
 from icd.classes import CLASS_LISTS, IGNORE, VOC_CLASSES, voc_palette
 from icd.errors import InputError
 
+
+def _read_umask() -> int:
+    current = os.umask(0)
+    os.umask(current)
+    return current
+
+
+UMASK = _read_umask()
+"""What new files and folders may not allow. Read once: to read it means to change it, for all threads."""
+
 _PALETTE = voc_palette().tobytes()
 FUSIONS, ALIGNMENTS = ("sum", "max"), ("centres", "corners")
 
@@ -74,12 +84,12 @@ class ScoreMaps:
 
 
 @contextlib.contextmanager
-def open_atomic(path):
-    """Open a file for writing so that it is either wholly there or not at all, also when the process or the machine dies.
+def atomic_path(path):
+    """Name a file to write that takes the place of `path` whole or not at all, also when the process or the machine dies.
 
     Yields
     ------
-    file : io.BufferedRandom
+    temporary : pathlib.Path
         It takes its name at the end of the `with` block, unless the block raised; then no rest is left.
 
     Raises
@@ -90,12 +100,11 @@ def open_atomic(path):
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    os.close(handle)
     try:
-        with os.fdopen(handle, "w+b") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
+        yield Path(temporary)
+        flush(temporary)
+        os.chmod(temporary, 0o666 & ~UMASK)
         os.replace(temporary, path)
     except BaseException:
         with contextlib.suppress(OSError):
@@ -103,16 +112,27 @@ def open_atomic(path):
         raise
 
 
+@contextlib.contextmanager
+def open_atomic(path):
+    """Open a file for writing, io.BufferedRandom, that appears as with `atomic_path`."""
+    with atomic_path(path) as temporary, open(temporary, "w+b") as file:
+        yield file
+
+
+def flush(path) -> None:
+    """Wait until a file or folder is on the disk."""
+    with contextlib.suppress(PermissionError):  # some systems cannot open folders
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
 def write_atomic(path, content: bytes) -> None:
     """Write a whole file as `open_atomic` does."""
     with open_atomic(path) as file:
         file.write(content)
-
-
-def _umask() -> int:
-    current = os.umask(0)
-    os.umask(current)
-    return current
 
 
 def write_json(path, value) -> None:

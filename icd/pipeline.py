@@ -22,7 +22,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from icd.backbones import find_backbone
+from icd.backbones import create_backbone, find_backbone
 from icd.data.batches import InferenceBatches, TrainBatches, batches_in_epoch
 from icd.data.check import RunFolders, check_run
 from icd.data.dataset import TagDataset
@@ -37,10 +37,10 @@ from icd.engine.schedules import training_length
 from icd.errors import InputError
 from icd.evaluate import score_masks
 from icd.files import read_json, read_list, write_json
-from icd.methods import METHODS
+from icd.methods import METHODS, create_method
 from icd.methods.base import BaseRecipe
 from icd.pictures import write_class_pictures
-from icd.provenance import file_sha256, write_run
+from icd.provenance import claim_folder, file_sha256, read_run, write_run
 from icd.refine.seed_stage import POLICIES, SeedJob, make_seeds
 from icd.refine.superpixel_stage import missing_ids, raw_superpixels
 
@@ -97,6 +97,23 @@ class Run:
         return read_list(self.infer_list) if self.infer_list else self.ids
 
     @property
+    def scored_ids(self) -> list:
+        """The images to score: of those that get seeds, the ones on the list of truths, if there is a list."""
+        if self.eval_root is None:
+            return []
+        there = set(self.infer_ids)
+        ids = (
+            [image_id for image_id in read_list(self.eval_list) if image_id in there]
+            if self.eval_list
+            else self.infer_ids
+        )
+        if not ids:
+            raise InputError(
+                self.eval_list, "ids of images that get seeds", "none", "See --infer-list and --data-list."
+            )
+        return ids
+
+    @property
     def shard_ids(self) -> list:
         """Those of them that are this process's share."""
         index, count = self.shard
@@ -141,8 +158,12 @@ class Run:
     @property
     def weights(self) -> Path:
         """Where the weights go that localize: those of the last or of the best epoch."""
-        chosen = "best" if self.choose_epoch == "best" else f"{self.length.epochs - 1:04d}"
-        return self.snapshot / f"{self.model}-{chosen}.params"
+        epoch = self.length.epochs - 1 if self.choose_epoch == "last" else best_epoch(self)
+        return self.weights_after(epoch)
+
+    def weights_after(self, epoch: int) -> Path:
+        """Where the weights of an epoch go."""
+        return self.snapshot / f"{self.model}-{epoch:04d}.params"
 
     @property
     def variants(self) -> tuple:
@@ -161,6 +182,11 @@ class Run:
     def map_folder(self, kind: str) -> Path:
         """Where the score maps of a kind go."""
         return self.snapshot / "results" / f"scores_{kind}"
+
+
+def check_network(run: Run) -> None:
+    """Put the network together, whose backbone may not suit the method: `InputError`."""
+    create_method(run.method, create_backbone(run.backbone), len(run.classes), run.recipe)
 
 
 def make_superpixels(run: Run) -> None:
@@ -190,10 +216,19 @@ def check_inputs(run: Run) -> None:
         run.annotation_root,
         run.planes.get("superpixel"),
         run.saliency_root if "saliency" in run.extra_supervision else None,
-        run.eval_root if run.eval_list is None else None,
+        run.eval_root,
         run.classes,
     )
-    checked = tqdm(check_run(folders, run.ids, run.workers), total=len(run.ids), unit="image", desc="check")
+    used = list(dict.fromkeys((*run.ids, *run.infer_ids)))
+    needed = {
+        "superpixel_root": run.ids,
+        "saliency_root": (
+            *(run.ids if "saliency" in run.training_supervision else ()),
+            *(run.infer_ids if run.use_saliency else ()),
+        ),
+        "truth_root": run.scored_ids,
+    }
+    checked = tqdm(check_run(folders, used, run.workers, needed), total=len(used), unit="image", desc="check")
     problems = [problem for of_image in checked for problem in of_image]
     if problems:
         first, more = problems[0], len(problems) - 1
@@ -207,6 +242,7 @@ def train(run: Run) -> None:
     if checkpoint.checkpoints(folder) and not (run.resume or run.begin_epoch):
         remedy = "Give --resume to go on with it, or another --snapshot."
         raise InputError(folder, "no earlier training", "one", remedy)
+    forget_epochs(run)
     recipe = run.recipe
     dataset = TagDataset(run.image_root, run.annotation_root, run.ids, run.classes, run.planes)
     augmentation = METHODS[run.method].augmentation(recipe)
@@ -234,6 +270,9 @@ def train(run: Run) -> None:
 def localize_images(run: Run) -> None:
     """Write the score maps of this process's share of the images."""
     folders = {kind: run.map_folder(kind) for kind in METHODS[run.method].score_maps}
+    if run.weights.is_file():
+        for folder in folders.values():
+            claim_folder(folder, _map_facts(run))
     done = localized_ids(folders, run.shard_ids)
     if len(done) == len(run.shard_ids):
         return
@@ -243,6 +282,15 @@ def localize_images(run: Run) -> None:
     method = _build(run)
     load_checkpoint_weights(method, run.weights)
     localize_with(run, method, folders, done)
+
+
+def _map_facts(run: Run) -> dict:
+    """What score maps are made with."""
+    return {
+        "weights": file_sha256(run.weights),
+        "presentation": repr(run.presentation),
+        "map_type": run.map_type or METHODS[run.method].map_type,
+    }
 
 
 def localize_with(run: Run, method, folders: dict, done=frozenset()) -> None:
@@ -258,25 +306,40 @@ def keep_best(run: Run, method, epoch: int) -> None:
     This uses the truth of the images that are scored. DRS's authors do so (spec drs 4.4), at 320 x 320 and one scale; here
     the images are scored as always.
     """
-    trial = replace(run, snapshot=run.snapshot / "trial", infer_list=run.eval_list, crf=False, shard=(1, 1))
+    path = run.snapshot / "epochs.json"
+    entries = read_json(path) if path.is_file() else []
+    if any(entry["epoch"] == epoch for entry in entries):
+        return
+    scored = run.eval_list or run.infer_list
+    trial = replace(run, snapshot=run.snapshot / "trial", infer_list=scored, crf=False, shard=(1, 1))
     shutil.rmtree(trial.snapshot, ignore_errors=True)
     localize_with(trial, method, {kind: trial.map_folder(kind) for kind in method.score_maps})
     generate_seeds(trial)
     miou = next(e["miou"] for e in reversed(score_seeds(trial)) if e["kind"] == trial.own_map)
     shutil.rmtree(trial.snapshot)
+    if all(miou > entry["miou"] for entry in entries):
+        save_weights(method, run.weights_after(epoch))
+    write_json(path, [*entries, {"epoch": epoch, "miou": miou}])
+
+
+def forget_epochs(run: Run) -> None:
+    """Drop the scores of epochs that will be trained anew."""
     path = run.snapshot / "epochs.json"
-    before = [entry for entry in read_json(path) if entry["epoch"] < epoch] if path.is_file() else []
-    if all(miou > entry["miou"] for entry in before):
-        save_weights(method, run.weights)
-    write_json(path, [*before, {"epoch": epoch, "miou": miou}])
+    if path.is_file() and not (run.resume and not run.begin_epoch):
+        write_json(path, [entry for entry in read_json(path) if entry["epoch"] < run.begin_epoch])
+
+
+def best_epoch(run: Run) -> int:
+    """The epoch that `keep_best` found best, the first of several."""
+    entries = read_json(run.snapshot / "epochs.json")
+    return max(entries, key=lambda entry: (entry["miou"], -entry["epoch"]))["epoch"]
 
 
 def chosen_epoch(run: Run) -> str:
     """Which epoch's weights localize, in words."""
     if run.choose_epoch == "last":
         return f"last ({run.length.epochs - 1})"
-    best = max(read_json(run.snapshot / "epochs.json"), key=lambda entry: (entry["miou"], -entry["epoch"]))
-    return f"best on the truth ({best['epoch']})"
+    return f"best on the truth ({best_epoch(run)})"
 
 
 def picture_classes(run: Run) -> None:
@@ -300,6 +363,11 @@ def generate_seeds(run: Run) -> None:
             crf_preset=run.crf_preset,
             crf_backend=run.crf_backend,
         )
+        noted = run.map_folder(kind) / "made_with.json"
+        facts = {"rule": POLICIES[rule], "maps": read_json(noted) if noted.is_file() else None}
+        for variant in run.variants:
+            refinement = {"crf": run.crf_preset} if variant == "crf" else {}
+            claim_folder(run.seed_folder(kind) / variant, {**facts, **refinement})
         make_seeds(job, run.shard_ids, run.workers, f"seeds {kind}")
 
 
@@ -311,10 +379,7 @@ def score_seeds(run: Run) -> list:
     list of dict
         `kind`, `variant` and the evaluator's numbers.
     """
-    ids = read_list(run.eval_list) if run.eval_list else run.infer_ids
-    there = set(run.infer_ids)
-    ids = [image_id for image_id in ids if image_id in there]
-    entries = []
+    ids, entries = run.scored_ids, []
     for kind in METHODS[run.method].score_maps:
         for variant in run.variants:
             scores = score_masks(
@@ -345,6 +410,7 @@ def write_run_facts(run: Run) -> None:
         recipe=run.recipe,
         device=run.device,
         data_list=run.data_list,
+        images=len(run.ids),
         initial_weights=run.pretrained,
         extra_supervision=run.extra_supervision,
         training_supervision=run.training_supervision,
@@ -365,6 +431,16 @@ def write_run_facts(run: Run) -> None:
         eval_list=scored and scored.absolute(),
         eval_classes=run.eval_classes,
     )
+
+
+def add_seed_facts(run: Run) -> None:
+    """Enter into `run.json` what seeds that were made later, by `--only-gen-seeds`, use beside what the training did."""
+    facts = read_run(run.snapshot)
+    if facts:
+        seeds = ["saliency"] if run.use_saliency else []
+        facts["extra_supervision"] = list(dict.fromkeys((*facts.get("extra_supervision", ()), *seeds)))
+        facts["crf"] = run.crf_preset if run.crf else facts.get("crf")
+        write_json(run.snapshot / "run.json", facts)
 
 
 def _build(run: Run, pretrained=None):

@@ -105,6 +105,31 @@ def run_of(folder) -> dict:
     return next((run for run in map(read_run, [folder, *folder.parents][:4]) if run), {})
 
 
+def claim_folder(folder, facts: dict) -> None:
+    """Note in a folder what its files are made with, or see that they are made with nothing else.
+
+    Parameters
+    ----------
+    folder : str or os.PathLike
+    facts : dict
+        JSON values. They are kept in `made_with.json`.
+
+    Raises
+    ------
+    InputError
+        Something else is noted there: to go on would mix two results.
+    """
+    path, facts = Path(folder) / "made_with.json", plain(facts)
+    if not path.is_file():
+        write_json(path, facts)
+        return
+    noted = read_json(path)
+    for key, value in facts.items():
+        if noted.get(key) != value:
+            remedy = f"Delete {folder} to make them anew, or give another --snapshot."
+            raise InputError(folder, f"files made with {key} = {value!r}", repr(noted.get(key)), remedy)
+
+
 def write_derived_run(folder, source, **facts) -> None:
     """Write `run.json` beside what was made from another result: what is known of that one, `facts`, and this command.
 

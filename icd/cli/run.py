@@ -127,9 +127,11 @@ def run(arguments) -> int:
     from icd import pipeline
 
     settings = make_run(arguments)
-    steps = [step for step in (settings.teacher, settings) if step is not None]
     trains = settings.shard == (1, 1) and not arguments.only_gen_seeds
+    steps = [settings.teacher, settings] if trains and settings.teacher else [settings]
     if trains:
+        for step in steps:
+            pipeline.check_network(step)
         for step in steps:
             pipeline.make_superpixels(step)
         pipeline.check_inputs(settings)
@@ -150,6 +152,7 @@ def finish(settings) -> None:
     from icd.evaluate.report import write_report
 
     pipeline.picture_classes(settings)
+    pipeline.add_seed_facts(settings)
     if settings.eval_root is not None:
         print(score_table(pipeline.score_seeds(settings)))
     report = write_report(settings.snapshot)
@@ -210,12 +213,17 @@ def make_run(arguments):
     run, teacher = Run(**values), METHODS[arguments.method].teacher
     if teacher is None:
         return run
+    taught = make_recipe(teacher, teachers, published)
+    if taught.image_size != run.recipe.image_size:
+        expected = f"{taught.image_size}, the side of {teacher}'s score maps"
+        remedy = "Give --set teacher.image_size=... too."
+        raise InputError("image_size", expected, str(run.recipe.image_size), remedy)
     return replace(
         run,
         teacher=replace(
             run,
             method=teacher,
-            recipe=make_recipe(teacher, teachers, published),
+            recipe=taught,
             snapshot=run.snapshot / "teacher",
             model=f"{backbone}_{teacher}",
             infer_list=None,
@@ -303,8 +311,8 @@ def _embedded(arguments) -> dict:
 def _pretrained(arguments, backbone: str):
     from icd.weights.registry import backbone_file, explain
 
-    if arguments.only_gen_seeds:
-        return None
+    if arguments.only_gen_seeds or _shard(arguments.shard) != (1, 1):
+        return None  # nothing is trained
     default = backbone_file(backbone)
     path = arguments.pretrained or default
     if not path.is_file():

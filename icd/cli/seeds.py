@@ -76,7 +76,9 @@ def run(arguments) -> int:
 
 def _facts(job) -> dict:
     """What the seeds differ in from the score maps' run, for `run.json`."""
-    threshold = "none" if job.rule == "icd" else f"fixed {job.cam_threshold:g} of the maximum"
+    from icd.refine.seed_stage import POLICIES
+
+    threshold = f"fixed {job.cam_threshold:g} of the maximum" if job.rule == "cam" else POLICIES[job.rule]
     facts = {"threshold_policy": threshold, "crf": job.crf_preset if "crf" in job.variants else None}
     source = run_of(job.map_root)
     if source:

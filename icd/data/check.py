@@ -29,7 +29,7 @@ class RunFolders:
     classes: tuple = VOC_CLASSES
 
 
-def check_run(folders: RunFolders, ids, workers: int):
+def check_run(folders: RunFolders, ids, workers: int, needed=None):
     """Check every image of a list.
 
     Parameters
@@ -38,6 +38,8 @@ def check_run(folders: RunFolders, ids, workers: int):
     ids : sequence of str
     workers : int
         Number of processes; 0 checks in this process.
+    needed : dict, optional
+        For `superpixel_root`, `saliency_root` and `truth_root` the ids that must have a file there; all by default.
 
     Yields
     ------
@@ -52,23 +54,28 @@ def check_run(folders: RunFolders, ids, workers: int):
     for folder in (folders.image_root, folders.superpixel_root, folders.saliency_root, folders.truth_root):
         require_folder(folder)
     tags = open_tags(folders.annotation_root, folders.classes)
-    pool = Workers(partial(_problems, folders, tags), workers)
+    needed = {name: frozenset(wanted) for name, wanted in (needed or {}).items()}
+    pool = Workers(partial(_problems, folders, tags, needed), workers)
     try:
         yield from pool.map(ids, ahead=64)
     finally:
         pool.close()
 
 
-def _problems(folders: RunFolders, tags, image_id: str) -> list:
+def _problems(folders: RunFolders, tags, needed: dict, image_id: str) -> list:
     """Read all files of one image to the last pixel; return an `InputError` for each unusable one."""
+
+    def is_needed(name):
+        return getattr(folders, name) is not None and image_id in needed.get(name, (image_id,))
+
     image, problems = _attempt(read_image, image_path(folders.image_root, image_id))
     size = None if image is None else image.shape[:2]
     readings = [(tags.read, image_id)]
-    if folders.superpixel_root is not None:
+    if is_needed("superpixel_root"):
         readings.append((read_superpixels, superpixels_path(folders.superpixel_root, image_id), size))
-    if folders.saliency_root is not None:
+    if is_needed("saliency_root"):
         readings.append((read_saliency, mask_path(folders.saliency_root, image_id), size))
-    if folders.truth_root is not None:
+    if is_needed("truth_root"):
         readings.append((_read_truth, mask_path(folders.truth_root, image_id), size, len(folders.classes)))
     for reading in readings:
         problems += _attempt(*reading)[1]

@@ -89,7 +89,7 @@ class TagDataset:
     def _target(self, folder, image_id, size):
         path = score_maps_path(folder, image_id)
         scores = read_score_maps(path)
-        if scores.maps.dtype != np.uint8 or scores.further or scores.classes.max() > len(self.classes):
+        if scores.maps.dtype != np.uint8 or scores.further or (scores.classes > len(self.classes)).any():
             found = f"{len(scores.grids)} of {scores.maps.dtype}, classes {scores.classes.tolist()}"
             raise InputError(path, f"one uint8 map for each of some of {len(self.classes)} classes", found)
         target = np.zeros((len(self.classes), *scores.maps.shape[1:]), np.uint8)

@@ -1,7 +1,7 @@
 """How a whole image is shown to a network for localization. In: one image. Out: its views, and how they lie on it.
 
 A presentation is called with an image (H, W, 3), uint8 RGB, and returns `Views`. It knows of itself whether the views of
-different images have the same size (then images can be batched) and whether every second view is mirrored.
+different images have the same size; then images can be batched.
 """
 
 from __future__ import annotations
@@ -43,7 +43,6 @@ class Frame:
 
     size: int
     same_size = True
-    mirrored = False
 
     def __call__(self, image) -> Views:
         """Show one image."""
@@ -65,7 +64,6 @@ class Pyramid:
 
     scales: tuple
     same_size = False
-    mirrored = True
 
     def __call__(self, image) -> Views:
         """Show one image."""
@@ -89,7 +87,6 @@ class Squares:
     size: int
     sides: tuple
     same_size = True
-    mirrored = False
 
     def __call__(self, image) -> Views:
         """Show one image."""

@@ -7,7 +7,6 @@ sha256 of the two files).
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
 import re
@@ -18,7 +17,7 @@ from pathlib import Path
 from icd.compat import mx
 from icd.engine.parameters import load_arrays, load_checkpoint_weights, to_arrays
 from icd.errors import InputError
-from icd.files import read_json, write_json
+from icd.files import UMASK, flush, read_json, write_json
 
 _NAME = re.compile(r"epoch-(\d{4})(?:-batch-(\d{5}))?$")
 _FILES = ("weights.params", "optimizer.params")
@@ -49,11 +48,13 @@ def save(folder, method, trainer, position: tuple, facts: dict, keep: int = 5) -
     name = f"epoch-{epochs:04d}-batch-{batches:05d}" if batches else f"epoch-{epochs - 1:04d}"
     target, temporary = folder / name, Path(tempfile.mkdtemp(dir=folder, prefix=f".{name}."))
     try:
+        temporary.chmod(0o777 & ~UMASK)
         for file, arrays in zip(_FILES, (to_arrays(method), _optimizer_arrays(trainer))):
             mx.nd.save(str(temporary / file), arrays)
-            _flush(temporary / file)
+            flush(temporary / file)
         hashes = {file: _sha256(temporary / file) for file in _FILES}
         write_json(temporary / "state.json", {"position": list(position), "sha256": hashes, **facts})
+        flush(temporary)
         shutil.rmtree(target, ignore_errors=True)
         os.replace(temporary, target)
     except mx.MXNetError as error:  # how MXNet reports a full disk
@@ -64,8 +65,9 @@ def save(folder, method, trainer, position: tuple, facts: dict, keep: int = 5) -
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
-    _flush(folder)
-    for _, old in checkpoints(folder)[:-keep]:
+    flush(folder)
+    # Older ones, and what a process that was killed had begun.
+    for old in (*(path for _, path in checkpoints(folder)[:-keep]), *folder.glob(".epoch-*")):
         shutil.rmtree(old, ignore_errors=True)
     return target
 
@@ -126,8 +128,11 @@ def _set_optimizer(trainer, arrays: dict, path) -> None:
     trained = {
         i: parameter.name for i, parameter in enumerate(trainer._params) if parameter.grad_req != "null"
     }
-    states = {i: _state_of(name, arrays) for i, name in trained.items()}
-    missing = [name for i, name in trained.items() if not states[i]]
+    keeps_state = (
+        trainer._optimizer.create_state(0, mx.nd.zeros(1)) is not None
+    )  # SGD without momentum does not
+    states = {i: _state_of(name, arrays) for i, name in trained.items()} if keeps_state else {}
+    missing = [trained[i] for i, state in states.items() if not state]
     if missing or _UPDATES not in arrays:
         found = "none for " + ", ".join(missing or [_UPDATES])
         raise InputError(path / _FILES[1], "the optimizer's arrays of every parameter", found)
@@ -154,12 +159,3 @@ def _sha256(path) -> str:
         for block in iter(lambda: file.read(1 << 20), b""):
             digest.update(block)
     return digest.hexdigest()
-
-
-def _flush(path) -> None:
-    with contextlib.suppress(PermissionError):  # some systems cannot open folders
-        handle = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)

@@ -6,6 +6,7 @@ run that was killed and resumed ends with the weights of one that was not.
 
 from __future__ import annotations
 
+import shutil
 import signal
 import threading
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from icd.compat import mx
 from icd.engine import checkpoint
 from icd.engine.log import TrainingLog
 from icd.engine.optimizers import make_optimizer
+from icd.engine.parameters import average_statistics
 from icd.engine.parts import split_batch
 from icd.engine.schedules import learning_rate, training_length
 from icd.errors import InputError
@@ -68,7 +70,7 @@ def fit(method, batches, contexts: list, options: FitOptions, after_epoch=None) 
     contexts : list of mxnet.Context
     options : FitOptions
     after_epoch : callable, optional
-        Called with the epoch's number after its checkpoint was written.
+        Called with the epoch's number after its checkpoint was written, and again when a run goes on from there.
 
     Returns
     -------
@@ -91,9 +93,12 @@ def fit(method, batches, contexts: list, options: FitOptions, after_epoch=None) 
 
     def save(position):
         log.flush()  # which checks the losses: no checkpoint is written after a bad one
+        average_statistics(method)
         checkpoint.save(options.checkpoints, method, trainer, position, facts, options.num_save)
 
     try:
+        if after_epoch is not None and first and not start:
+            after_epoch(first - 1)  # a run that was killed has not done so
         with StopRequest() as stop:
             for epoch in range(first, length.epochs):
                 last = min(len(batches), length.steps - epoch * len(batches))
@@ -152,10 +157,21 @@ def train_step(method, trainer, parts: list, batch_size: int) -> dict:
         losses = [method.losses(output, part) for output, part in zip(outputs, parts)]
         totals = [sum(terms.values()) for terms in losses]
     mx.autograd.backward(totals)
-    # Where a batch is smaller than the devices are many, some hold no fresh gradient.
-    trainer.step(batch_size, ignore_stale_grad=True)
+    rest(method, [part["image"].context for part in parts])
+    trainer.step(batch_size)
     home = totals[0].context
     return {name: sum(terms[name].as_in_context(home) for terms in losses) / batch_size for name in losses[0]}
+
+
+def rest(method, busy: list) -> None:
+    """Give the devices that had no part of the batch, a small last one, gradients of zero; they hold those of the step before."""
+    for parameter in method.collect_params().values():
+        if parameter.grad_req == "null":
+            continue
+        for array, gradient in zip(parameter.list_data(), parameter.list_grad()):
+            if array.context not in busy:
+                gradient[:] = 0
+                array._fresh_grad = True  # else the trainer would leave this device out
 
 
 def make_trainer(method, num_devices: int):
@@ -187,7 +203,11 @@ def _position(method, batches, trainer, options, facts) -> tuple:
                 there,
                 "See --begin-epoch.",
             )
-        return checkpoint.restore(wanted, method, trainer, facts)
+        position = checkpoint.restore(wanted, method, trainer, facts)
+        for later, path in found:
+            if later > position:  # else an interrupted run would go on from the end of the one before
+                shutil.rmtree(path)
+        return position
     if options.resume and found:
         return checkpoint.restore(found[-1][1], method, trainer, facts)
     method.prepare(batches.num_images, batches.batch_size)

@@ -5,11 +5,11 @@ In: a method, a file. Out: the method with its arrays filled, or an error that l
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from icd.compat import mx
 from icd.errors import InputError
+from icd.files import atomic_path
 
 AUXILIARY = ("_running_mean", "_running_var", "_moving_mean", "_td_warmup")
 
@@ -26,6 +26,15 @@ def to_arrays(method) -> dict:
     return {
         checkpoint_name(name): parameter.list_data()[0] for name, parameter in method.collect_params().items()
     }
+
+
+def average_statistics(method) -> None:
+    """Give all devices the mean of their batch norm statistics, which each keeps of its own part of the batches."""
+    for name, parameter in method.collect_params().items():
+        arrays = parameter.list_data()
+        if name.endswith(AUXILIARY[:3]) and len(arrays) > 1:
+            home = arrays[0].context
+            parameter.set_data(sum(array.as_in_context(home) for array in arrays) / len(arrays))
 
 
 def load_arrays(path) -> dict:
@@ -113,12 +122,8 @@ def save_weights(method, path) -> None:
 
 def save_arrays(path, arrays: dict) -> None:
     """Write arrays under their checkpoint names as one `.params` file, atomically."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.part")
     try:
-        mx.nd.save(str(temporary), arrays)
-        os.replace(temporary, path)
+        with atomic_path(path) as temporary:
+            mx.nd.save(str(temporary), arrays)
     except mx.MXNetError as error:
-        temporary.unlink(missing_ok=True)
         raise OSError(f"{path}: the weights could not be written: {str(error).splitlines()[-1]}") from None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from icd.data.batches import InferenceBatches
+from icd.data.images import image_path, read_image
 from icd.engine.localize import localize_views, score_maps_of
 from icd.grid import maps_on_image, positive_share
 from icd.pictures import heat_map, picture_row, write_rows
@@ -36,7 +37,7 @@ class PictureStrip:
         write_rows(self._folder / f"{self._model}-{epoch:04d}.jpg", rows)
 
     def _row(self, method, context, index: int, batch: dict):
-        image, _, _ = self._dataset.load(index)
+        image = read_image(image_path(self._dataset.image_root, self._dataset.ids[index]))
         columns = [image]
         outputs = localize_views(method, batch, context)
         for scores in score_maps_of(method, batch, outputs, 0).values():

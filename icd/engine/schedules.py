@@ -6,19 +6,18 @@ from typing import NamedTuple
 
 
 class Length(NamedTuple):
-    """Epochs (the last one perhaps cut short), full batches an epoch, and steps of a whole training."""
+    """Epochs (the last one perhaps cut short) and steps of a whole training."""
 
     epochs: int
-    steps_per_epoch: int
     steps: int
 
 
 def training_length(recipe, num_batches: int) -> Length:
     """The length of a training: `recipe.num_epoch` passes, or, where that is 0, `recipe.num_iterations` steps."""
     if recipe.num_epoch:
-        return Length(recipe.num_epoch, num_batches, recipe.num_epoch * num_batches)
+        return Length(recipe.num_epoch, recipe.num_epoch * num_batches)
     steps = recipe.num_iterations
-    return Length(-(-steps // num_batches), num_batches, steps)
+    return Length(-(-steps // num_batches), steps)
 
 
 def learning_rate(recipe, epoch: int, step: int, length: Length) -> float:

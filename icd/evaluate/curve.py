@@ -197,7 +197,7 @@ def threshold_of_policy(policy: str, kind: str) -> tuple:
     Parameters
     ----------
     policy : str
-        `threshold_policy` of `run.json`, such as "cam: fixed 0.2 of the maximum; icd: none".
+        `threshold_policy` of `run.json`, such as "cam: fixed 0.2 of the maximum; icd: none", or one for all kinds.
     kind : str
         Of score maps.
 
@@ -206,8 +206,8 @@ def threshold_of_policy(policy: str, kind: str) -> tuple:
     (float, bool)
         The threshold, 0 for "none" and 0.2 where none is recorded, and whether it is a share of each map's maximum.
     """
-    policies = dict(part.split(": ", 1) for part in policy.split("; ") if ": " in part)
-    rule = policies.get(kind, "fixed 0.2 of the maximum")
+    policies = dict(part.rpartition(": ")[::2] for part in policy.split("; "))
+    rule = policies.get(kind) or policies.get("") or "fixed 0.2 of the maximum"
     number = re.search(r"fixed ([\d.]+)", rule)
     return (float(number.group(1)), "of the maximum" in rule) if number else (0.0, True)
 

@@ -147,7 +147,9 @@ def _subtitle(run: dict) -> str:
     )
     parts = [f"extra supervision: {extra}", f"initial weights: {weights}", f"seed {run.get('seed')}"]
     if listed:
-        parts.insert(0, f"trained on {listed['ids']} images of {Path(listed['path']).name}")
+        parts.insert(
+            0, f"trained on {run.get('images', listed['ids'])} images of {Path(listed['path']).name}"
+        )
     return " · ".join(parts) if run else "no run.json: how these results came about is not recorded"
 
 

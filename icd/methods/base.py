@@ -11,9 +11,14 @@ from dataclasses import dataclass
 from icd.compat import mx
 from icd.data.augment import ScaledCrop
 from icd.data.views import Frame
+from icd.errors import InputError
 
 HybridBlock = mx.gluon.HybridBlock
 nn = mx.gluon.nn
+
+
+OPTIMIZERS = ("sgd", "torch_sgd", "torch_adam")
+SCHEDULES = ("poly_by_epoch", "poly_by_step", "decay_by_epoch")
 
 
 @dataclass(frozen=True)
@@ -51,6 +56,15 @@ class BaseRecipe:
     keep_last_batch: bool = False
     new_layer_multiplier: float = 10.0
     backbone_multiplier: float = 1.0
+
+    def __post_init__(self):
+        for key, names in (("optimizer", OPTIMIZERS), ("schedule", SCHEDULES)):
+            if getattr(self, key) not in names:
+                raise InputError(
+                    f"recipe entry {key}", "one of " + ", ".join(names), repr(getattr(self, key))
+                )
+        if self.nesterov and self.optimizer != "torch_sgd":
+            raise InputError("recipe entry nesterov", "the optimizer torch_sgd", self.optimizer)
 
 
 class Method(mx.gluon.Block):

@@ -37,7 +37,7 @@ def test_poly_schedule_of_the_recipe():
                 6.746e-5]  # fmt: skip
     recipe = make_recipe("icd")
     length = training_length(recipe, 330)
-    assert length == Length(20, 330, 6600)
+    assert length == Length(20, 6600)
     rates = [learning_rate(recipe, epoch, 330 * epoch, length) for epoch in range(20)]
     np.testing.assert_allclose(rates, expected, rtol=5e-4)
 

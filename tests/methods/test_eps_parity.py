@@ -229,7 +229,7 @@ def test_optimizer_steps(golden, parity, horizon):
         parameter.initialize()
         parameter.set_data(NDArray(g[f"{name}_start"]))
     trainer = make_trainer(SimpleNamespace(recipe=recipe, collect_params=lambda: params), 1)
-    length = Length(1, horizon, horizon)
+    length = Length(1, horizon)
     for step in range(len(g["lrs"])):
         rate = learning_rate(recipe, 0, step, length)
         trainer.set_learning_rate(rate)
