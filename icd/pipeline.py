@@ -278,7 +278,7 @@ def localize_images(run: Run) -> None:
         return
     if not run.weights.is_file():
         wanted = f"the weights of the {run.choose_epoch} epoch"
-        raise InputError(run.weights, wanted, "nothing there", "Train first, or --resume.")
+        raise InputError(run.weights, wanted, "nothing there", "Train first, without --shard.")
     method = _build(run)
     load_checkpoint_weights(method, run.weights)
     localize_with(run, method, folders, done)
@@ -310,6 +310,9 @@ def keep_best(run: Run, method, epoch: int) -> None:
     entries = read_json(path) if path.is_file() else []
     if any(entry["epoch"] == epoch for entry in entries):
         return
+    if len(entries) < epoch:
+        remedy = "Epochs were trained without --choose-epoch best. Leave it out, or give another --snapshot."
+        raise InputError(path, f"the scores of the {epoch} epochs before", f"{len(entries)}", remedy)
     scored = run.eval_list or run.infer_list
     trial = replace(run, snapshot=run.snapshot / "trial", infer_list=scored, crf=False, shard=(1, 1))
     shutil.rmtree(trial.snapshot, ignore_errors=True)
@@ -363,11 +366,6 @@ def generate_seeds(run: Run) -> None:
             crf_preset=run.crf_preset,
             crf_backend=run.crf_backend,
         )
-        noted = run.map_folder(kind) / "made_with.json"
-        facts = {"rule": POLICIES[rule], "maps": read_json(noted) if noted.is_file() else None}
-        for variant in run.variants:
-            refinement = {"crf": run.crf_preset} if variant == "crf" else {}
-            claim_folder(run.seed_folder(kind) / variant, {**facts, **refinement})
         make_seeds(job, run.shard_ids, run.workers, f"seeds {kind}")
 
 
@@ -408,6 +406,7 @@ def write_run_facts(run: Run) -> None:
     write_run(
         run.snapshot,
         recipe=run.recipe,
+        teacher_recipe=run.teacher and run.teacher.recipe,
         device=run.device,
         data_list=run.data_list,
         images=len(run.ids),

@@ -20,6 +20,7 @@ import numpy as np
 from tqdm import tqdm
 
 from icd.classes import VOC_CLASSES, evaluated_numbers
+from icd.cli.flags import at_least
 from icd.errors import InputError
 from icd.evaluate import score_masks, show, threshold_curve
 from icd.evaluate.curve import FIXED, THRESHOLDS
@@ -57,7 +58,7 @@ def add_arguments(parser) -> None:
     parser.add_argument("--no-boundary", action="store_true", help="leave out boundary IoU")
     parser.add_argument("--json", help="write everything to this file, with how it came about")
     parser.add_argument("--per-image", action="store_true", help="with the mIoU of every image in --json")
-    parser.add_argument("--workers", type=int, help="processes (default: all cores)")
+    parser.add_argument("--workers", type=at_least(1), help="processes (default: all cores)")
     parser.add_argument("--fresh", action="store_true", help="do not go on from an interrupted call")
     _add_curve_arguments(parser.add_argument_group("score maps"))
     _add_published_arguments(parser.add_argument_group("published numbers"))

@@ -13,6 +13,7 @@ from pathlib import Path
 import yaml
 
 from icd.classes import evaluated_numbers
+from icd.cli.flags import at_least
 from icd.errors import InputError
 
 VOC = Path("data/VOC2012")
@@ -21,7 +22,7 @@ EMBEDDED_INFER_SIZE = 161
 TEACHER = "teacher."  # before the names of its recipe's entries
 # Flags that are entries of a `Run` under the same name.
 SAME_NAME = (
-    "method", "snapshot", "infer_batch", "workers", "seed", "num_save", "log_frequency", "num_sample", "crf_preset",
+    "method", "infer_batch", "workers", "seed", "num_save", "log_frequency", "num_sample", "crf_preset",
     "crf_backend", "eval_list", "infer_list", "map_type", "choose_epoch", "resume",
     "begin_epoch",
 )  # fmt: skip
@@ -37,6 +38,8 @@ def add_arguments(parser) -> None:
 
 def add_flags(parser) -> None:
     """Declare the original's twenty flags, with its defaults, and ours."""
+    from icd.refine.crf import CRF_PRESETS
+
     original = parser.add_argument_group("flags of the original program")
     add = original.add_argument
     add("--image-root", type=Path, help=f"folder of <id>.jpg [{VOC}/JPEGImages]")
@@ -65,10 +68,10 @@ def add_flags(parser) -> None:
         default=0,
         help="go on from the checkpoint of the epoch before this one [0]",
     )
-    add("--num-sample", type=int, default=0, help="use only the first images of the list; 0: all [0]")
-    add("--snapshot", type=Path, default=Path("snapshot/icd"), help="output folder [snapshot/icd]")
-    add("--num-save", type=int, default=5, help="newest checkpoints kept [5]")
-    add("--log-frequency", type=int, default=5, help="steps between two lines of the log [5]")
+    add("--num-sample", type=at_least(0), default=0, help="use only the first images of the list; 0: all [0]")
+    add("--snapshot", type=Path, help="output folder [snapshot/<method>, such as snapshot/icd]")
+    add("--num-save", type=at_least(1), default=5, help="newest checkpoints kept [5]")
+    add("--log-frequency", type=at_least(1), default=5, help="steps between two lines of the log [5]")
     add("--gpus", help="GPU numbers such as 0,1; '' for the CPU [0,1, or the CPU where there is no GPU]")
     add("--use-sal", action="store_true", help="also make the seeds that use saliency")
     add("--only-gen-seeds", action="store_true", help="make seeds from score maps that are there already")
@@ -81,14 +84,17 @@ def add_flags(parser) -> None:
     add("--recipe", help="published run whose hyper-parameters are the defaults [voc]")
     add("--seed", type=int, default=0, help="of everything random [0]")
     add("--resume", action="store_true", help="go on where an earlier run with the same flags stopped")
-    add("--workers", type=int, default=2, help="loader processes; 0 loads in the main process [2]")
+    add("--workers", type=at_least(0), default=2, help="loader processes; 0 loads in the main process [2]")
     add(
         "--infer-size",
         type=int,
         help="cam and icd: side of the inference frame; larger images are scaled down [513]",
     )
     add(
-        "--infer-batch", type=int, default=4, help="images a step of inference, where they can be batched [4]"
+        "--infer-batch",
+        type=at_least(1),
+        default=4,
+        help="images a step of inference, where they can be batched [4]",
     )
     add("--eval-root", type=Path, help=f"folder of true masks <id>.png [{VOC}/SegmentationClassAug]")
     add("--eval-list", type=Path, help="ids to score [--infer-list]")
@@ -106,7 +112,8 @@ def add_flags(parser) -> None:
     add(
         "--shard",
         default="1/1",
-        help="K/N: localize and make seeds of every N-th image only, from the K-th on",
+        help="K/N, for a training that is finished: localize and make seeds of every N-th image only, from the K-th on; "
+        "afterwards the same command with --resume and without --shard scores them all",
     )
     add(
         "--choose-epoch",
@@ -115,7 +122,7 @@ def add_flags(parser) -> None:
         help="whose weights localize: best is chosen with the true masks of --eval-list, as DRS's authors do [last]",
     )
     add("--no-crf", action="store_true", help="leave out the seeds with CRF")
-    add("--crf-preset", default="icd", help="parameters of the CRF [icd]")
+    add("--crf-preset", choices=sorted(CRF_PRESETS), default="icd", help="parameters of the CRF [icd]")
     add("--config", type=Path, help="YAML file of recipe entries that differ from the published ones")
     add("--set", action="append", default=[], metavar="KEY=VALUE", help="one recipe entry; may be repeated; "
         "teacher.KEY for the recipe of the method's first step")  # fmt: skip
@@ -194,6 +201,7 @@ def make_run(arguments):
     print(f"Device: {device}")
     values.update({name: getattr(arguments, name) for name in SAME_NAME})
     values.update(
+        snapshot=arguments.snapshot or Path("snapshot") / arguments.method,
         backbone=backbone,
         model=arguments.model or f"{backbone}_{arguments.method}",
         contexts=contexts,
@@ -212,6 +220,10 @@ def make_run(arguments):
     values["recipe"] = make_recipe(arguments.method, own, published)
     run, teacher = Run(**values), METHODS[arguments.method].teacher
     if teacher is None:
+        if teachers:
+            raise InputError(
+                "--set", f"entries of {arguments.method}'s recipe", TEACHER + next(iter(teachers))
+            )
         return run
     taught = make_recipe(teacher, teachers, published)
     if taught.image_size != run.recipe.image_size:

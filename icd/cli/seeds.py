@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from icd.cli.flags import at_least
 from icd.errors import InputError
 from icd.files import read_classes, read_list
 from icd.provenance import run_of, supervision_of, write_derived_run
@@ -33,11 +34,12 @@ def add_arguments(parser) -> None:
         help="folder of <id>.xml or file of tags: ICD's own .npy do not say their classes",
     )
     add("--saliency-root", type=Path, help="folder of <id>.png, for the variant sal")
-    add("--classes", type=Path, help="voc, coco, or a text file of class names [voc]")
+    add("--classes", type=Path, help="voc, coco, or a text file of class names [those of the maps' run, "
+        "else voc]")  # fmt: skip
     add("--cam-threshold", type=float, default=CAM_THRESHOLD, help=f"share of the maximum [{CAM_THRESHOLD}]")
     add("--crf-preset", choices=sorted(CRF_PRESETS), default="icd", help="parameters of the CRF [icd]")
     add("--crf-backend", choices=("native", "pydensecrf"), default="native", help="[native]")
-    add("--workers", type=int, default=2, help="processes [2]")
+    add("--workers", type=at_least(0), default=2, help="processes [2]")
 
 
 def run(arguments) -> int:
@@ -54,7 +56,8 @@ def run(arguments) -> int:
             raise InputError("--" + flag.replace("_", "-"), f"a folder, for the variant {variant}", "none")
     if arguments.rule == "icd" and arguments.cam_root is None:
         raise InputError("--cam-root", "a folder, for the rule icd", "none")
-    classes = read_classes(arguments.classes)
+    classes = tuple(run_of(arguments.map_root).get("classes") or ()) if arguments.classes is None else None
+    classes = classes or read_classes(arguments.classes)
     job = SeedJob(
         rule=arguments.rule,
         map_root=arguments.map_root,

@@ -93,7 +93,7 @@ class TrainingLog:
         self._file.flush()
         for name in line.keys() - {"epoch", "step"}:
             self._board.add_scalar(name, line[name], step)
-        self._bar.set_postfix({"epoch": epoch, **{name: f"{value:.3f}" for name, value in means.items()}})
+        self._bar.set_postfix({"epoch": epoch, **{name: f"{value:.3g}" for name, value in means.items()}})
         self._pending, self._since = [], now
 
     def close(self) -> None:

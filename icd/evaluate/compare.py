@@ -77,6 +77,7 @@ def read_scores(folder) -> list:
 
 def _rows(folder: Path):
     run = read_run(folder)
+    taught = {f"teacher.{key}": value for key, value in (run.get("teacher_recipe") or {}).items()}
     for entry in read_scores(folder):
         yield {
             "run": str(folder),
@@ -94,7 +95,7 @@ def _rows(folder: Path):
             "convention": entry.get("convention"),
             "classes scored": str(len(entry.get("evaluated_classes", ()))),
             "images": entry.get("images"),
-            "recipe": run.get("recipe") or {},
+            "recipe": {**(run.get("recipe") or {}), **taught},
         }
 
 

@@ -113,10 +113,10 @@ def origin(run: dict) -> str:
     rows = [
         [key.replace("_", " "), _fact(value)]
         for key, value in run.items()
-        if key not in ("recipe", "versions", "machine")
+        if key not in ("recipe", "teacher_recipe", "versions", "machine")
     ]
     parts = [charts.table(["", ""], rows)] if rows else []
-    for key in ("recipe", "versions", "machine"):
+    for key in ("recipe", "teacher_recipe", "versions", "machine"):
         if run.get(key):
             content = charts.table(["", ""], [[name, _fact(value)] for name, value in run[key].items()])
             parts.append(f"<details><summary>{key}</summary>{content}</details>")

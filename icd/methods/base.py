@@ -63,6 +63,11 @@ class BaseRecipe:
                 raise InputError(
                     f"recipe entry {key}", "one of " + ", ".join(names), repr(getattr(self, key))
                 )
+        for key, least in (("image_size", 1), ("batch_size", 1), ("num_epoch", 0), ("learning_rate", 0)):
+            if getattr(self, key) < least:
+                raise InputError(f"recipe entry {key}", f"{least} or more", repr(getattr(self, key)))
+        if not self.num_epoch and self.num_iterations < 1:
+            raise InputError("recipe entry num_epoch", "1 or more, or num_iterations", "0")
         if self.nesterov and self.optimizer != "torch_sgd":
             raise InputError("recipe entry nesterov", "the optimizer torch_sgd", self.optimizer)
 

@@ -13,8 +13,9 @@ from tqdm import tqdm
 
 from icd.data.images import image_path, read_image, read_image_size
 from icd.data.workers import Workers
-from icd.files import mask_path, read_saliency, write_mask
+from icd.files import mask_path, read_json, read_saliency, write_mask
 from icd.layouts import find_score_maps, read_layout
+from icd.provenance import claim_folder, made_with
 from icd.refine.seeds import CAM_THRESHOLD, DRS_LEAST, cam_seed, crf_seed, drs_seed, icd_seed
 
 VARIANTS = ("nocrf", "crf", "sal")
@@ -88,6 +89,20 @@ class SeedJob:
             write_mask(self.target("sal", image_id), self._seed(maps, image_id, saliency))
         return image_id
 
+    def facts(self, variant: str) -> dict:
+        """What the seeds of a variant are made with."""
+        maps = made_with(self.map_root)
+        facts = {
+            "rule": self.rule,
+            "classes": list(self.classes),
+            "maps": read_json(maps) if maps.is_file() else None,
+        }
+        if self.rule == "cam":
+            facts["threshold"] = self.cam_threshold
+        if variant == "crf":
+            facts["crf"] = [self.crf_preset, self.crf_backend]
+        return facts
+
     def _read(self, folder, image_id):
         path = find_score_maps(folder, image_id)
         if path.suffix == ".npz":
@@ -117,6 +132,8 @@ def make_seeds(job: SeedJob, ids, workers: int, label: str = "seeds") -> None:
     label : str
         Before the progress bar.
     """
+    for variant in job.variants:
+        claim_folder(job.target_root / variant, job.facts(variant))
     left = [i for i in ids if not all(job.target(variant, i).is_file() for variant in job.variants)]
     pool = Workers(job, workers if len(left) > workers else 0)
     try:

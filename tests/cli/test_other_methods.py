@@ -73,6 +73,12 @@ def test_drs_trains_both_networks_and_resumes_between_them(data, tmp_path):
     )
 
 
+def test_drs_needs_one_side_for_both_steps(data, tmp_path):
+    result = run("drs", data, tmp_path / "run", *SQUARE, "--image-size", "97")
+    assert result.returncode == 2 and "teacher.image_size" in result.stderr
+    assert not (tmp_path / "run").exists()
+
+
 def test_epoch_chosen_by_the_truth(data, tmp_path):
     result = run("eps", data, tmp_path / "run", *SHORT, "--choose-epoch", "best")
     assert result.returncode == 0, result.stderr
@@ -84,8 +90,13 @@ def test_epoch_chosen_by_the_truth(data, tmp_path):
     assert facts["extra_supervision"] == ["saliency", "masks for choosing the epoch"]
     from icd.compat import mx
 
-    chosen = mx.nd.load(str(tmp_path / "run/small_eps-best.params"))
+    chosen = mx.nd.load(str(tmp_path / f"run/small_eps-{best:04d}.params"))
     kept = mx.nd.load(str(tmp_path / f"run/checkpoints/epoch-{best:04d}/weights.params"))
     for name in kept:
         np.testing.assert_array_equal(chosen[name].asnumpy(), kept[name].asnumpy())
+    # Killed before the last epoch was scored: the rest of it is made up for.
+    (tmp_path / "run/epochs.json").write_text(json.dumps(epochs[:2]))
+    again = run("eps", data, tmp_path / "run", *SHORT, "--choose-epoch", "best", "--resume")
+    assert again.returncode == 0, again.stderr
+    assert json.loads((tmp_path / "run/epochs.json").read_text()) == epochs
     assert len(CLASSES) == 2 and not (tmp_path / "run/trial").exists()

@@ -208,12 +208,38 @@ def test_bad_input_is_one_clear_line(tmp_path, damage):
         (("--eval-classes", "cow"), "disc, box"),
         (("--backbone", "vgg16"), "pretrained"),
         (("--batch-size", "99"), "--batch-size"),
+        (("--set", "schedule=foo"), "poly_by_epoch"),
+        (("--set", "optimizer=adam"), "torch_adam"),
+        (("--num-epoch", "0"), "num_epoch"),
+        (("--workers", "-1"), "a whole number from 0 on"),
+        (("--crf-preset", "foo"), "--crf-preset"),
+        (("--set", "teacher.num_epoch=1"), "teacher.num_epoch"),
+        (("--infer-list", "nowhere.txt"), "nowhere.txt"),
+        (("--backbone", "vgg16_torchvision", "--pretrained", "data/list.txt"), "Take vgg16"),
     ],
 )
 def test_flags_that_do_not_fit(finished, flags, word):
     folder, _ = finished
     result = execute(command("data", "never", *flags), folder)
     assert result.returncode == 2 and word in result.stderr and "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("flags", "word"),
+    [
+        (("--crf-preset", "psa"), "crf"),
+        (("--infer-size", "97"), "presentation"),
+        (("--choose-epoch", "best"), "epochs.json"),
+    ],
+)
+def test_results_are_not_mixed_with_those_of_other_settings(finished, flags, word):
+    folder, _ = finished
+    before = (folder / "whole/run.json").read_bytes()
+    result = execute(command("data", "whole", "--use-sal", "--resume", *flags), folder)
+    assert result.returncode == 2 and word in result.stderr and "Traceback" not in result.stderr
+    if word == "epochs.json":
+        assert "trained without --choose-epoch" in result.stderr
+    (folder / "whole/run.json").write_bytes(before)
 
 
 def test_help_names_all_flags_of_the_original():

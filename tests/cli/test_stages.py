@@ -75,6 +75,8 @@ def test_seeds_of_both_layouts_are_equal(data, layout):
             "icd",
             str(data / more[-1]),
         )
+        again = execute([*ICD, "seeds", *common, *more, "--crf-preset", "psa"], data)
+        assert again.returncode == 2 and "made with crf" in again.stderr
         assert set(np.unique(read_mask(target / "crf/picture0.png"))) <= {0, *range(1, len(CLASSES) + 1), 255}
 
 

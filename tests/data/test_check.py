@@ -62,6 +62,14 @@ def test_only_what_a_run_reads_is_read(small):
     assert list(check_run(folders, small.ids, 0)) == [[]] * 6
 
 
+def test_only_the_images_that_need_a_file_must_have_it(small):
+    small.path("truth", "image_3").unlink()
+    small.path("superpixels", "image_4").unlink()
+    needed = {"truth_root": small.ids[:3], "superpixel_root": small.ids[:4]}
+    assert list(check_run(_folders(small), small.ids, 0, needed)) == [[]] * 6
+    assert len(_problems(small)) == 2
+
+
 def test_missing_folder_is_refused(small):
     folders = _folders(small, saliency_root=small.root / "nowhere")
     with pytest.raises(InputError, match="nowhere: expected a folder"):

@@ -17,6 +17,7 @@ from icd.engine.fit import make_trainer
 from icd.engine.parameters import load_arrays, load_pretrained, save_weights
 from icd.errors import InputError
 from icd.files import read_json, write_json
+from icd.methods import make_recipe
 
 FACTS = {"seed": 3, "recipe": {"image_size": 65}}
 
@@ -66,6 +67,31 @@ def test_momenta_come_back(tmp_path):
         np.testing.assert_array_equal(
             parameter.data().asnumpy(), other.collect_params()[name].data().asnumpy()
         )
+
+
+def test_an_optimizer_without_momentum_comes_back(tmp_path):
+    recipe = make_recipe("cam", {"momentum": 0.0})
+    method = build_method("cam", "small", 2, [mx.cpu()], recipe=recipe)
+    trainer = make_trainer(method, 1)
+    step(method, trainer)
+    path = checkpoint.save(tmp_path, method, trainer, (1, 0), FACTS)
+    other = make_trainer(method, 1)
+    assert checkpoint.restore(path, method, other, FACTS) == (1, 0)
+    assert other._optimizer.num_update == 1
+
+
+def test_folders_are_as_open_as_others_and_leave_nothing_behind(tmp_path):
+    (tmp_path / ".epoch-0000.killed").mkdir()
+    path = save(tmp_path, (1, 0))
+    (tmp_path / "other").mkdir()
+    assert path.stat().st_mode == (tmp_path / "other").stat().st_mode
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["epoch-0000", "other"]
+
+
+def test_another_recipe_is_named_by_its_entry(tmp_path):
+    path = save(tmp_path, (1, 0))
+    with pytest.raises(InputError, match="expected image_size = 97; found 65"):
+        checkpoint.restore(path, *build(), {"recipe": {"image_size": 97}})
 
 
 @pytest.mark.parametrize("file", ["weights.params", "optimizer.params"])

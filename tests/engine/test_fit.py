@@ -16,6 +16,7 @@ from icd.engine.build import build_method
 from icd.engine.checkpoint import checkpoints
 from icd.engine.fit import FitOptions, fit, make_trainer, train_step
 from icd.engine.log import NonFiniteLoss
+from icd.engine.parameters import average_statistics
 from icd.engine.parts import split_batch
 from icd.engine.schedules import Length, learning_rate, training_length
 from icd.files import read_list
@@ -83,6 +84,57 @@ def test_two_devices_equal_one(batches):
         )
     np.testing.assert_allclose(results[0][0], results[1][0], rtol=1e-4)
     np.testing.assert_allclose(results[0][1], results[1][1], rtol=1e-3, atol=1e-5)
+
+
+def test_a_device_without_images_takes_no_part(batches):
+    """A last batch of one image, after a full one: the idle device must neither add its old gradient nor stay behind."""
+    batch = next(batches.epoch(0))
+    single = {name: values[:1] for name, values in batch.items()}
+    weights = []
+    for contexts in ([mx.cpu(0)], [mx.cpu(0), mx.cpu(1)]):
+        method = build_method("cam", "vgg16", 2, contexts, recipe=make_recipe("cam", {"dropout": 0.0}))
+        trainer = make_trainer(method, len(contexts))
+        for part in (batch, single, batch):
+            train_step(method, trainer, split_batch(part, contexts), len(part["ids"]))
+        weights += method.collect_params()["fc8_weight"].list_data()
+    for other in weights[1:]:
+        np.testing.assert_allclose(weights[0].asnumpy(), other.asnumpy(), rtol=1e-3, atol=1e-5)
+    np.testing.assert_array_equal(weights[1].asnumpy(), weights[2].asnumpy())
+
+
+def test_statistics_of_all_devices_are_averaged():
+    method = build_method("cam", "small", 2, [mx.cpu(0), mx.cpu(1)])
+    mean = method.collect_params()["conv1_bn_running_mean"]
+    for value, array in enumerate(mean.list_data()):
+        array[:] = value
+    average_statistics(method)
+    for array in mean.list_data():
+        np.testing.assert_array_equal(array.asnumpy(), np.full(16, 0.5, np.float32))
+
+
+def test_goes_on_behind_an_epoch_whose_end_was_cut_off(batches, tmp_path):
+    """The checkpoint is there, but what follows it, such as the epoch's score, may not be."""
+    recipe = make_recipe("cam", {"image_size": 65, "batch_size": 4, "num_epoch": 2, "learning_rate": 0.01})
+
+    def train(options, after_epoch):
+        fit(
+            build_method("cam", "small", 2, [mx.cpu()], recipe=recipe),
+            batches,
+            [mx.cpu()],
+            options,
+            after_epoch,
+        )
+
+    def kill(epoch):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(FitOptions(tmp_path / "run"), kill)
+    ended = []
+    train(FitOptions(tmp_path / "run", resume=True), ended.append)
+    assert ended == [0, 1]
+    train(FitOptions(tmp_path / "run", begin_epoch=1), ended.append)
+    assert ended == [0, 1, 0, 1]
 
 
 def test_split_gives_every_image_once(batches):
