@@ -30,17 +30,7 @@ What is not compared: the gradient of the superpixel refinement (the original le
 original's order of updates there depends on timing; ours gives one device's result), whole training runs (the pretrained
 VGG-16 is not at hand).
 
-What differs on purpose:
-
-- All methods: crops, flips and colours are drawn from (seed, epoch, image); ICD's and DRS's programs set no seed, and DRS's
-  repeat their colours from worker to worker and epoch to epoch. The distributions are the originals'. Of score maps only
-  those of an image's tags are stored.
-- DRS: the last epoch, where the authors take the one that is best on the true masks of the training images.
-  `--choose-epoch best` does that too, but scores images at their own size and at all inference sizes, not squeezed to
-  320 x 320 at one. True masks are needed by no other step; the authors' programs open them for all images.
-- DRS: where the two sides of the suppression's minimum tie, MXNet gives one of them the whole gradient and PyTorch half to
-  each. Values do not change, and trained activations do not tie but at 0.
-- The segmentation networks that the originals ship with are not part of this package.
+What differs on purpose stands in [architecture.md](architecture.md).
 
 """
 
