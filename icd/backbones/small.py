@@ -28,8 +28,8 @@ class Small(Backbone):
                     channels, 3, stride, 1, in_channels=previous, use_bias=False, prefix=f"conv{index}_"
                 ),
                 nn.BatchNorm(in_channels=channels, prefix=f"conv{index}_bn_"),
+                nn.Activation("relu", prefix=""),
             )
-            self.add_relu(f"relu{index}", channels)
             previous = channels
 
     def hybrid_forward(self, F, images):
