@@ -75,7 +75,7 @@ class Network(HybridBlock):
     width : int
         Channels of the first three.
     make_suppression : callable, optional
-        (name, channels) -> what follows every ReLU. A backbone without plain ReLUs (MobileNetV2) is left as it is.
+        (name, channels) -> what follows every ReLU; of the backbone's those that `Backbone.add_relu` made.
     initial : mxnet.init.Initializer
         Of the four convolutions.
     """
