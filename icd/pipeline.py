@@ -263,7 +263,6 @@ def train(run: Run) -> None:
     last = fit(method, batches, run.contexts, options, after_epoch)
     if run.choose_epoch == "last":
         save_weights(method, run.weights)
-    write_run_facts(run)
     print(f"Trained; last checkpoint {last}")
 
 
@@ -271,8 +270,9 @@ def localize_images(run: Run) -> None:
     """Write the score maps of this process's share of the images."""
     folders = {kind: run.map_folder(kind) for kind in METHODS[run.method].score_maps}
     if run.weights.is_file():
+        facts = _map_facts(run)
         for folder in folders.values():
-            claim_folder(folder, _map_facts(run))
+            claim_folder(folder, facts)
     done = localized_ids(folders, run.shard_ids)
     if len(done) == len(run.shard_ids):
         return
@@ -401,7 +401,7 @@ def score_seeds(run: Run) -> list:
 
 
 def write_run_facts(run: Run) -> None:
-    """Write `run.json`."""
+    """Write `run.json`. Not before all results are there: a call that is refused must not change what it says of them."""
     scored = run.eval_list or run.infer_list
     write_run(
         run.snapshot,

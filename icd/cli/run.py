@@ -147,7 +147,10 @@ def run(arguments) -> int:
             pipeline.train(step)
         if not arguments.only_gen_seeds:
             pipeline.localize_images(step)
-    pipeline.generate_seeds(settings)
+        if step is settings:
+            pipeline.generate_seeds(step)
+        if trains:
+            pipeline.write_run_facts(step)
     if settings.shard == (1, 1):
         finish(settings)
     return 0

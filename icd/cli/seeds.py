@@ -56,8 +56,9 @@ def run(arguments) -> int:
             raise InputError("--" + flag.replace("_", "-"), f"a folder, for the variant {variant}", "none")
     if arguments.rule == "icd" and arguments.cam_root is None:
         raise InputError("--cam-root", "a folder, for the rule icd", "none")
-    classes = tuple(run_of(arguments.map_root).get("classes") or ()) if arguments.classes is None else None
-    classes = classes or read_classes(arguments.classes)
+    classes = read_classes(arguments.classes)
+    if arguments.classes is None:
+        classes = tuple(run_of(arguments.map_root).get("classes") or classes)
     job = SeedJob(
         rule=arguments.rule,
         map_root=arguments.map_root,

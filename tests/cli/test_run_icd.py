@@ -239,7 +239,7 @@ def test_results_are_not_mixed_with_those_of_other_settings(finished, flags, wor
     assert result.returncode == 2 and word in result.stderr and "Traceback" not in result.stderr
     if word == "epochs.json":
         assert "trained without --choose-epoch" in result.stderr
-    (folder / "whole/run.json").write_bytes(before)
+    assert (folder / "whole/run.json").read_bytes() == before
 
 
 def test_help_names_all_flags_of_the_original():
