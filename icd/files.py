@@ -150,8 +150,8 @@ def read_json(path):
         raise InputError(path, "a JSON file", f"damaged content ({error})") from None
 
 
-def read_list(path) -> list:
-    """Read a list of ids (or names): one a line, CRLF and a missing last newline allowed.
+def read_list(path, of: str = "id") -> list:
+    """Read a list of ids, or of what `of` calls them: one a line, CRLF and a missing last newline allowed.
 
     Returns
     -------
@@ -164,22 +164,22 @@ def read_list(path) -> list:
     """
     path = Path(path)
     if not path.is_file():
-        raise InputError(path, "a text file with one id a line", "nothing there")
+        raise InputError(path, f"a text file with one {of} a line", "nothing there")
     try:
         lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").split("\n")]
     except UnicodeDecodeError:
-        raise InputError(path, "a UTF-8 text file with one id a line", "other bytes") from None
+        raise InputError(path, f"a UTF-8 text file with one {of} a line", "other bytes") from None
     while lines and not lines[-1]:
         lines.pop()
     if not lines:
-        raise InputError(path, "a text file with one id a line", "an empty list")
+        raise InputError(path, f"a text file with one {of} a line", "an empty list")
     seen = {}
     for number, line in enumerate(lines, 1):
         if not line:
-            raise InputError(path, "one id a line", f"a blank line {number}", "Remove it.")
+            raise InputError(path, f"one {of} a line", f"a blank line {number}", "Remove it.")
         if line in seen:
             raise InputError(
-                path, "every id once", f"{line!r} in lines {seen[line]} and {number}", "Remove one."
+                path, f"every {of} once", f"{line!r} in lines {seen[line]} and {number}", "Remove one."
             )
         seen[line] = number
     return lines
@@ -209,7 +209,7 @@ def read_classes(path) -> tuple:
     if not Path(path).is_file():
         wanted = f"{', '.join(CLASS_LISTS)}, or a text file with one class name a line"
         raise InputError(path, wanted, "nothing there")
-    names = tuple(read_list(path))
+    names = tuple(read_list(path, "class name"))
     if len(names) >= IGNORE:
         raise InputError(
             path, f"at most {IGNORE - 1} class names", f"{len(names)}", "255 marks ignored pixels."

@@ -23,7 +23,7 @@ from icd.classes import VOC_CLASSES, evaluated_numbers
 from icd.cli.flags import at_least
 from icd.errors import InputError
 from icd.evaluate import score_masks, show, threshold_curve
-from icd.evaluate.curve import FIXED, THRESHOLDS
+from icd.evaluate.curve import FIXED, THRESHOLDS, threshold_of_policy
 from icd.evaluate.policies import CONVENTIONS, POLICIES
 from icd.evaluate.published import SPLITS, published_names, read_published
 from icd.files import read_classes, write_json
@@ -67,7 +67,7 @@ def add_arguments(parser) -> None:
 def _add_curve_arguments(group) -> None:
     group.add_argument("--curve", action="store_true", help="sweep the background threshold over score maps")
     group.add_argument(
-        "--threshold", type=float, help="the fixed threshold (default: the one of --as, or 0.2)"
+        "--threshold", type=float, help="the fixed threshold (default: the one of --as, of the run, or 0.2)"
     )
     group.add_argument("--thresholds", default="0:0.59:0.01", help="first:last:step (default: %(default)s)")
     group.add_argument(
@@ -75,7 +75,9 @@ def _add_curve_arguments(group) -> None:
     )
     group.add_argument("--tags", help="folder of <id>.xml or file of tags, which the layout icd needs")
     group.add_argument(
-        "--normalize", action="store_true", help="positive part over its maximum, for maps that hold logits"
+        "--normalize",
+        action="store_true",
+        help="positive part over its maximum, for maps that hold logits (default: as the run that made them)",
     )
 
 
@@ -100,6 +102,8 @@ def run(arguments) -> int:
     classes = read_classes(arguments.classes)
     evaluated = evaluated_numbers(arguments.only, classes, "--only") if arguments.only else None
     published = read_published(arguments.against) if arguments.against else None
+    if not arguments.curve and (arguments.threshold is not None or arguments.normalize):
+        raise InputError("--threshold and --normalize", "--curve beside them", "none")
     command = _score_maps if arguments.curve else _score_masks
     with _Progress() as progress:
         result = command(arguments, ids, classes, evaluated, progress)
@@ -145,7 +149,9 @@ def _score_masks(arguments, ids, classes, evaluated, progress) -> _Result:
 
 
 def _score_maps(arguments, ids, classes, evaluated, progress) -> _Result:
-    fixed = FIXED.get(arguments.convention, 0.2) if arguments.threshold is None else arguments.threshold
+    fixed, of_maximum = _rule_of_run(arguments.predictions)
+    fixed = FIXED.get(arguments.convention, fixed) if arguments.threshold is None else arguments.threshold
+    normalize = arguments.normalize or of_maximum
     curve = threshold_curve(
         arguments.predictions,
         arguments.truth,
@@ -156,7 +162,7 @@ def _score_maps(arguments, ids, classes, evaluated, progress) -> _Result:
         evaluated_classes=evaluated,
         layout=arguments.layout,
         tag_source=arguments.tags,
-        normalize=arguments.normalize,
+        normalize=normalize,
         workers=arguments.workers,
         partial=_note_of_progress(arguments),
         progress=progress,
@@ -164,7 +170,20 @@ def _score_maps(arguments, ids, classes, evaluated, progress) -> _Result:
     place = curve.position(fixed)
     conditions = {"policy": "any", "images": curve.images, "threshold": f"fixed {fixed:g}"}
     text, miou = show.curve_text(curve, fixed, ("background", *classes)), float(curve.miou[place])
+    if normalize:
+        text += "\nThresholds are shares of each map's maximum" + (
+            ", as in the run's own seeds." if of_maximum else "."
+        )
     return _Result(text, miou, curve.iou[place], curve.missing, conditions, curve.as_dict(fixed))
+
+
+def _rule_of_run(predictions) -> tuple:
+    """The threshold by which the run that score maps belong to made its seeds, and whether it is a share of the maximum."""
+    folder = Path(predictions).resolve()
+    policy = run_of(folder).get("threshold_policy")
+    if not policy or not folder.name.startswith("scores_"):
+        return 0.2, False
+    return threshold_of_policy(policy, folder.name[len("scores_") :])
 
 
 def _about(arguments, conditions: dict) -> dict:

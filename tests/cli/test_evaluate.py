@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 
@@ -153,6 +154,25 @@ def test_curve(folders, capsys):
     assert "IoU at 0.26" in text and "12 dog" in text
     content = json.loads((folders / "curve.json").read_text())
     assert len(content["miou"]) == 60 and content["fixed"]["miou"] <= content["best"]["miou"]
+
+
+def test_curve_follows_the_run_that_made_the_maps(folders, capsys):
+    """Its maps hold logits; the threshold of its seeds is a share of their maximum."""
+    write_run(
+        folders / "trained",
+        threshold_policy="cam: fixed 0.3 of the maximum; drs: fixed 0.4, and the saliency",
+    )
+    for kind in ("cam", "drs"):
+        shutil.copytree(folders / "maps", folders / f"trained/results/scores_{kind}")
+
+    def numbers(name, *more):
+        assert _evaluate(folders, "--curve", *more, "--threshold", "0.3", predictions=name) == 0
+        return capsys.readouterr().out.split("images")[0]
+
+    assert numbers("trained/results/scores_cam") == numbers("maps", "--normalize") != numbers("maps")
+    assert numbers("trained/results/scores_drs") == numbers("maps")
+    assert _evaluate(folders, "--curve", predictions="trained/results/scores_drs") == 0
+    assert "at the fixed threshold 0.4" in capsys.readouterr().out
 
 
 def test_curve_over_logits_of_icd(folders, capsys):
