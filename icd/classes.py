@@ -70,6 +70,9 @@ def evaluated_numbers(text: str, classes, where) -> tuple:
     """
     words = [word.strip() for word in text.split(",")]
     words = ["0" if word == "background" else word for word in words]
+    beyond = [word for word in words if word.isdigit() and int(word) > len(classes)]
+    if beyond:
+        raise InputError(where, f"class numbers from 0 to {len(classes)}", ", ".join(beyond))
     numbers = {int(word) if word.isdigit() else class_number(word, classes, where) for word in words}
     return tuple(sorted(numbers))
 

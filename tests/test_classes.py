@@ -51,5 +51,7 @@ def test_unknown_class_says_what_to_do(name, classes, remedy):
 
 def test_classes_to_evaluate_go_by_name_or_number():
     assert evaluated_numbers("sheep, background,8", VOC_CLASSES, "--only") == (0, 8, 17)
+    with pytest.raises(InputError, match="--only: expected class numbers from 0 to 20; found 21"):
+        evaluated_numbers("1,21", VOC_CLASSES, "--only")
     with pytest.raises(InputError, match="--only: .* found 'shep'"):
         evaluated_numbers("shep", VOC_CLASSES, "--only")

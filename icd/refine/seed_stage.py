@@ -74,8 +74,9 @@ class SeedJob:
         """Make what is missing of one image's seeds."""
         wanted = [variant for variant in self.variants if not self.target(variant, image_id).is_file()]
         maps = self._read(self.map_root, image_id)
+        cam = self._read(self.cam_root, image_id) if self.rule == "icd" else None
         if {"nocrf", "crf"} & set(wanted):
-            seed = self._seed(maps, image_id, None)
+            seed = self._seed(maps, cam, None)
             if "nocrf" in wanted:
                 write_mask(self.target("nocrf", image_id), seed)
             if "crf" in wanted:
@@ -86,7 +87,7 @@ class SeedJob:
                 write_mask(self.target("crf", image_id), refined)
         if "sal" in wanted:
             saliency = read_saliency(mask_path(self.saliency_root, image_id), maps.size)
-            write_mask(self.target("sal", image_id), self._seed(maps, image_id, saliency))
+            write_mask(self.target("sal", image_id), self._seed(maps, cam, saliency))
         return image_id
 
     def facts(self, variant: str) -> dict:
@@ -113,9 +114,9 @@ class SeedJob:
             size = read_image_size(image_path(self.image_root, image_id))
         return read_layout(path, tags=tags, size=size)
 
-    def _seed(self, maps, image_id, saliency):
+    def _seed(self, maps, cam, saliency):
         if self.rule == "icd":
-            return icd_seed(maps, self._read(self.cam_root, image_id), saliency)
+            return icd_seed(maps, cam, saliency)
         if self.rule == "drs":
             return drs_seed(maps, saliency)
         return cam_seed(maps, self.cam_threshold, saliency)
