@@ -32,7 +32,7 @@ from icd.engine.fit import FitOptions, fit
 from icd.engine.localize import localize, localized_ids
 from icd.engine.merge import merged_superpixels
 from icd.engine.parameters import load_checkpoint_weights, save_weights
-from icd.engine.pictures import PictureStrip
+from icd.engine.pictures import STRIP_IMAGES, PictureStrip
 from icd.engine.schedules import training_length
 from icd.errors import InputError
 from icd.evaluate import score_masks
@@ -253,7 +253,8 @@ def train(run: Run) -> None:
     options = FitOptions(
         run.snapshot, run.seed, run.num_save, run.log_frequency, run.resume, run.begin_epoch, _facts(run)
     )
-    strip = PictureStrip(run.snapshot / f"{run.model}_visdemo", run.model, dataset, run.presentation)
+    shown = TagDataset(run.image_root, run.annotation_root, run.ids[:STRIP_IMAGES], run.classes)
+    strip = PictureStrip(run.snapshot / f"{run.model}_visdemo", run.model, shown, run.presentation)
 
     def after_epoch(epoch):
         strip.write(method, run.contexts[0], epoch)

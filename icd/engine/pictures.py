@@ -14,7 +14,7 @@ STRIP_IMAGES = 4
 
 
 class PictureStrip:
-    """Writes a strip of the first images of a data set, for the first tag of each.
+    """Writes a strip of the images of a data set, for the first tag of each.
 
     Parameters
     ----------
@@ -22,14 +22,14 @@ class PictureStrip:
     model : str
         Beginning of the files' names.
     dataset : icd.data.dataset.TagDataset
+        The first `STRIP_IMAGES` of a run, without planes.
     presentation : callable
         From `icd.data.views`.
     """
 
     def __init__(self, folder, model: str, dataset, presentation):
         self._folder, self._model, self._dataset = Path(folder), model, dataset
-        others = dataset.ids[STRIP_IMAGES:]
-        self._batches = InferenceBatches(dataset, 1, presentation, frozenset(others))
+        self._batches = InferenceBatches(dataset, 1, presentation)
 
     def write(self, method, context, epoch: int) -> None:
         """Localize the images with the method as it is now and write the epoch's strip."""
