@@ -14,8 +14,12 @@ import numpy as np
 _KINDS = "biufSUO"
 
 
-class Unpickler(pickle.Unpickler):
-    """An unpickler that knows `constructors` and nothing else; `finished` its result."""
+class Unpickler(pickle._Unpickler):
+    """An unpickler that knows `constructors` and nothing else; `finished` its result.
+
+    It is Python's own in Python: the one in C makes a table as long as the largest number that the file gives a value, so
+    that one damaged byte (LONG_BINPUT 2,000,000,000) fills the memory.
+    """
 
     constructors: dict
 

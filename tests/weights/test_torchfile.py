@@ -244,7 +244,7 @@ except InputError as error:
 """
 
 
-@pytest.mark.parametrize("bomb", ["deflated", "billion laughs", "long bytes"])
+@pytest.mark.parametrize("bomb", ["deflated", "billion laughs", "long bytes", "long table"])
 def test_bombs_are_refused_in_little_memory(tmp_path, bomb):
     path = tmp_path / "a.pth"
     if bomb == "deflated":
@@ -253,6 +253,8 @@ def test_bombs_are_refused_in_little_memory(tmp_path, bomb):
         ) as file:
             for _ in range(300):
                 file.write(bytes(1 << 20))
+    elif bomb == "long table":
+        path.write_bytes(_legacy(b"\x80\x02}r" + struct.pack("<I", 2_000_000_000)))
     elif bomb == "billion laughs":
         value = [1.5]
         for _ in range(40):
@@ -262,6 +264,7 @@ def test_bombs_are_refused_in_little_memory(tmp_path, bomb):
         path.write_bytes(_legacy(b"\x80\x04\x8e" + struct.pack("<Q", 1 << 40)))
     result = subprocess.run([sys.executable, "-c", LIMITED, path], capture_output=True, text=True, timeout=60)
     assert result.stdout.startswith("refused:"), result.stderr
+    assert bomb != "long table" or "MemoryError" not in result.stdout
     assert resource.getrlimit(resource.RLIMIT_AS)[0] == resource.RLIM_INFINITY
 
 
