@@ -134,7 +134,7 @@ def run(arguments) -> int:
     from icd import pipeline
 
     settings = make_run(arguments)
-    trains = settings.shard == (1, 1) and not arguments.only_gen_seeds
+    trains = _trains(arguments)
     steps = [settings.teacher, settings] if trains and settings.teacher else [settings]
     if trains:
         for step in steps:
@@ -152,6 +152,8 @@ def run(arguments) -> int:
         if trains:
             pipeline.write_run_facts(step)
     if settings.shard == (1, 1):
+        if not trains:
+            pipeline.add_seed_facts(settings)
         finish(settings)
     return 0
 
@@ -162,7 +164,6 @@ def finish(settings) -> None:
     from icd.evaluate.report import write_report
 
     pipeline.picture_classes(settings)
-    pipeline.add_seed_facts(settings)
     if settings.eval_root is not None:
         print(score_table(pipeline.score_seeds(settings)))
     report = write_report(settings.snapshot)
@@ -326,8 +327,8 @@ def _embedded(arguments) -> dict:
 def _pretrained(arguments, backbone: str):
     from icd.weights.registry import backbone_file, explain
 
-    if arguments.only_gen_seeds or _shard(arguments.shard) != (1, 1):
-        return None  # nothing is trained
+    if not _trains(arguments):
+        return None
     default = backbone_file(backbone)
     path = arguments.pretrained or default
     if not path.is_file():
@@ -340,6 +341,10 @@ def _with_background(text, classes):
     if text is None:
         return None
     return tuple(sorted({0, *evaluated_numbers(text, classes, "--eval-classes")}))
+
+
+def _trains(arguments) -> bool:
+    return _shard(arguments.shard) == (1, 1) and not arguments.only_gen_seeds
 
 
 def _shard(text: str) -> tuple:

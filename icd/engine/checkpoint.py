@@ -102,11 +102,11 @@ def restore(path, method, trainer, facts: dict) -> tuple:
         if not (path / file).is_file() or _sha256(path / file) != expected:
             remedy = f"Delete {path}; the run then goes on from the checkpoint before it."
             raise InputError(path / file, f"the file with sha256 {expected[:12]}…", "another or none", remedy)
+    before = _entries(state)
     for key, value in _entries(facts).items():
-        before = _entries(state).get(key)
-        if before != value:
+        if before.get(key) != value:
             remedy = "Resume with the values of the first start, or give another --snapshot folder."
-            raise InputError(path / "state.json", f"{key} = {value!r}", repr(before), remedy)
+            raise InputError(path / "state.json", f"{key} = {value!r}", repr(before.get(key)), remedy)
     load_checkpoint_weights(method, path / _FILES[0])
     _set_optimizer(trainer, load_arrays(path / _FILES[1]), path)
     return tuple(state["position"])

@@ -157,21 +157,21 @@ def train_step(method, trainer, parts: list, batch_size: int) -> dict:
         losses = [method.losses(output, part) for output, part in zip(outputs, parts)]
         totals = [sum(terms.values()) for terms in losses]
     mx.autograd.backward(totals)
-    rest(method, [part["image"].context for part in parts])
+    rest(trainer, [part["image"].context for part in parts])
     trainer.step(batch_size)
     home = totals[0].context
     return {name: sum(terms[name].as_in_context(home) for terms in losses) / batch_size for name in losses[0]}
 
 
-def rest(method, busy: list) -> None:
+def rest(trainer, busy: list) -> None:
     """Give the devices that had no part of the batch, a small last one, gradients of zero; they hold those of the step before."""
-    for parameter in method.collect_params().values():
-        if parameter.grad_req == "null":
+    for context in trainer._contexts:
+        if context in busy:
             continue
-        for array, gradient in zip(parameter.list_data(), parameter.list_grad()):
-            if array.context not in busy:
-                gradient[:] = 0
-                array._fresh_grad = True  # else the trainer would leave this device out
+        for parameter in trainer._params:
+            if parameter.grad_req != "null":
+                parameter.grad(context)[:] = 0
+                parameter.data(context)._fresh_grad = True  # else the trainer would leave this device out
 
 
 def make_trainer(method, num_devices: int):
