@@ -154,14 +154,14 @@ print(json.dumps([clock(), None]))
 READ = """
 from icd.classes import COCO_CLASSES
 from icd.data.batches import InferenceBatches
-from icd.data.dataset import TagDataset
+from icd.data.dataset import ImageDataset
 from icd.data.tags import open_tags
 from icd.data.views import Frame, Pyramid
 presentation = {"frame": Frame(513), "pyramid": Pyramid((0.5, 1.0, 1.5, 2.0))}[sys.argv[4]]
 source, workers = folder / "instances_train2014.json", int(sys.argv[2])
 ids = [key for key, own in open_tags(source, COCO_CLASSES).tags.items() if own]
 start = clock()
-batches = InferenceBatches(TagDataset(folder / "train2014", source, ids, COCO_CLASSES), 4, presentation, workers=workers)
+batches = InferenceBatches(ImageDataset(folder / "train2014", source, ids, COCO_CLASSES), 4, presentation, workers=workers)
 iterator = iter(batches)
 next(iterator)
 first, count = clock(), 0
@@ -180,7 +180,7 @@ import numpy as np
 from icd.classes import COCO_CLASSES
 from icd.compat import mx
 from icd.data.batches import InferenceBatches
-from icd.data.dataset import TagDataset
+from icd.data.dataset import ImageDataset
 from icd.data.tags import open_tags
 from icd.engine.build import build_method
 from icd.engine.localize import localize, localized_ids
@@ -190,7 +190,7 @@ start = clock()
 tags = open_tags(source, COCO_CLASSES)
 ids = [key for key, own in tags.tags.items() if own]
 share = ids[:: len(ids) // count][:count]
-dataset = TagDataset(folder / "train2014", source, share, COCO_CLASSES)
+dataset = ImageDataset(folder / "train2014", source, share, COCO_CLASSES)
 recipe = make_recipe("eps", published="coco")
 method = build_method("eps", "small", 80, [mx.cpu()], recipe=recipe)
 method.initialize(mx.init.Xavier(magnitude=3), force_reinit=True)  # maps that vary, so that they do not compress well

@@ -50,7 +50,7 @@ def run_mxnet(steps: int) -> dict:
     train, localize = [], []
     for _ in range(steps):
         begin = time.perf_counter()
-        losses = train_step(method, trainer, split_batch(arrays, [mx.cpu()]), IMAGES)
+        losses = train_step(method, trainer, [split_batch(arrays, [mx.cpu()])])
         sum(losses.values()).asscalar()
         mx.nd.waitall()
         train.append(time.perf_counter() - begin)

@@ -23,9 +23,9 @@ from pathlib import Path
 from tqdm import tqdm
 
 from icd.backbones import create_backbone, find_backbone
-from icd.data.batches import InferenceBatches, TrainBatches, batches_in_epoch
+from icd.data.batches import InferenceBatches, TrainBatches, steps_in_epoch
 from icd.data.check import RunFolders, check_run
-from icd.data.dataset import TagDataset
+from icd.data.dataset import ImageDataset
 from icd.engine import checkpoint
 from icd.engine.build import build_method
 from icd.engine.fit import FitOptions, fit
@@ -38,9 +38,9 @@ from icd.errors import InputError
 from icd.evaluate import score_masks
 from icd.files import read_json, read_list, write_json
 from icd.methods import METHODS, create_method
-from icd.methods.base import BaseRecipe
 from icd.pictures import write_class_pictures
 from icd.provenance import claim_folder, file_sha256, read_run, write_run
+from icd.recipe import BaseRecipe
 from icd.refine.seed_stage import POLICIES, SeedJob, make_seeds
 from icd.refine.superpixel_stage import missing_ids, raw_superpixels
 
@@ -152,7 +152,7 @@ class Run:
     def length(self):
         """Epochs and steps of the training."""
         recipe = self.recipe
-        batches = batches_in_epoch(len(self.ids), recipe.batch_size, recipe.keep_last_batch)
+        batches = steps_in_epoch(len(self.ids), recipe)
         return training_length(recipe, max(1, batches))
 
     @property
@@ -244,7 +244,7 @@ def train(run: Run) -> None:
         raise InputError(folder, "no earlier training", "one", remedy)
     forget_epochs(run)
     recipe = run.recipe
-    dataset = TagDataset(run.image_root, run.annotation_root, run.ids, run.classes, run.planes)
+    dataset = ImageDataset(run.image_root, run.annotation_root, run.ids, run.classes, run.planes)
     augmentation = METHODS[run.method].augmentation(recipe)
     batches = TrainBatches(
         dataset, recipe.batch_size, augmentation, run.seed, run.workers, recipe.keep_last_batch
@@ -253,7 +253,7 @@ def train(run: Run) -> None:
     options = FitOptions(
         run.snapshot, run.seed, run.num_save, run.log_frequency, run.resume, run.begin_epoch, _facts(run)
     )
-    shown = TagDataset(run.image_root, run.annotation_root, run.ids[:STRIP_IMAGES], run.classes)
+    shown = ImageDataset(run.image_root, run.annotation_root, run.ids[:STRIP_IMAGES], run.classes)
     strip = PictureStrip(run.snapshot / f"{run.model}_visdemo", run.model, shown, run.presentation)
 
     def after_epoch(epoch):
@@ -296,7 +296,7 @@ def _map_facts(run: Run) -> dict:
 
 def localize_with(run: Run, method, folders: dict, done=frozenset()) -> None:
     """Write the score maps of this process's share of the images with a method as it is."""
-    dataset = TagDataset(run.image_root, run.annotation_root, run.shard_ids, run.classes)
+    dataset = ImageDataset(run.image_root, run.annotation_root, run.shard_ids, run.classes)
     batches = InferenceBatches(dataset, run.infer_batch, run.presentation, done, run.workers)
     localize(method, batches, run.contexts, folders, run.map_type or method.map_type)
 

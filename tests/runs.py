@@ -11,11 +11,18 @@ import cv2
 import numpy as np
 
 from icd.files import write_mask
+from icd.recipe import BaseRecipe
 
 ROOT = Path(__file__).resolve().parents[1]
 CLASSES = ("disc", "box")
 XML = "<annotation>{}</annotation>"
 OBJECT = "<object><name>{}</name><difficult>0</difficult></object>"
+
+
+def recipe_of(batch_size: int, **entries) -> BaseRecipe:
+    """A recipe for tests that need no paper."""
+    entries = {"image_size": 32, "num_epoch": 1, "learning_rate": 0.01, "weight_decay": 0.0, **entries}
+    return BaseRecipe(batch_size=batch_size, **entries)
 
 
 def make_data(folder, count=8, size=72) -> Path:

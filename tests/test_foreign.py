@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from icd.errors import InputError
-from icd.foreign import read_npy, write_npy
+from icd.foreign.numpy_files import read_npy, write_npy
 
 
 def _npy(pickled: bytes) -> bytes:

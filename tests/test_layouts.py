@@ -7,9 +7,9 @@ import pytest
 
 from icd.errors import InputError
 from icd.files import ScoreMaps, write_score_maps
-from icd.foreign import read_npy, write_npy
+from icd.foreign.layouts import find_score_maps, read_layout, write_layout
+from icd.foreign.numpy_files import read_npy, write_npy
 from icd.grid import maps_on_image
-from icd.layouts import find_score_maps, read_layout, write_layout
 
 SIZE = (45, 61)
 

@@ -27,7 +27,7 @@ from icd.evaluate.curve import FIXED, THRESHOLDS, threshold_of_policy
 from icd.evaluate.policies import CONVENTIONS, POLICIES
 from icd.evaluate.published import SPLITS, published_names, read_published
 from icd.files import read_classes, write_json
-from icd.layouts import LAYOUTS, read_ids
+from icd.foreign.layouts import LAYOUTS, read_ids
 from icd.provenance import describe_file, plain, run_of, supervision_of, versions
 
 

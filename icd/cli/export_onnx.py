@@ -22,8 +22,8 @@ from icd.engine.parameters import load_checkpoint_weights
 from icd.errors import InputError
 from icd.files import read_classes, write_atomic
 from icd.methods import METHODS, make_recipe
-from icd.methods.base import BaseRecipe
 from icd.provenance import FILE, file_sha256, read_run
+from icd.recipe import BaseRecipe
 
 INFER_SIZE = 513  # where no run folder says it: the default of `icd run`
 

@@ -1,27 +1,99 @@
 """The random crops of training. In: one image and its planes. Out: arrays of one fixed size.
 
-An augmentation is called with an image (H, W, 3), uint8 RGB, a dictionary of planes (see `icd.data.dataset`) and a
-`numpy.random.RandomState`, and returns the image, RGB 0..255, and the planes of its crop.
+An augmentation is called with an image (H, W, 3), uint8 RGB, a dictionary of planes (see `icd.data.planes`) and a
+`numpy.random.RandomState`, and returns the image, RGB 0..255, and the planes of its crop. It draws a `Geometry`; every plane is
+then resized, mirrored, cropped and padded by it, as the table of planes says.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 from PIL import Image
 
 from icd.data.jitter import jitter_colours
+from icd.data.planes import PLANES
 
 PAD_VALUE = 127  # what ICD's networks subtract, so that padding is zero to them
 IMAGENET_MEAN = (0.485, 0.456, 0.406)  # of RGB in 0..1
 IMAGENET_STD = (0.229, 0.224, 0.225)
+MEAN_COLOUR = tuple(255 * value for value in IMAGENET_MEAN)
+
+
+class Geometry(NamedTuple):
+    """Where a crop lies.
+
+    Attributes
+    ----------
+    size : tuple of int
+        Height and width that the image is resized to.
+    mirror : bool
+        Whether it is then mirrored.
+    rows, columns : tuple of int
+        Along each axis, of what is then there: where the crop begins in the image, where the image begins in the crop, and
+        how much they share.
+    side : int
+        Of the square crop.
+    mirror_crop : bool
+        Whether the crop is mirrored.
+    """
+
+    size: tuple
+    mirror: bool
+    rows: tuple
+    columns: tuple
+    side: int
+    mirror_crop: bool = False
+
+    def resized(self, values: np.ndarray, resize) -> np.ndarray:
+        """Values (H, W) or (H, W, K), resized by a function (values, (height, width)) and mirrored."""
+        values = resize(values, tuple(max(1, n) for n in self.size))
+        return values[:, ::-1] if self.mirror else values
+
+    def cropped(self, values: np.ndarray, fill) -> np.ndarray:
+        """The crop of resized values, the rest filled."""
+        crop = np.empty((self.side, self.side, *values.shape[2:]), values.dtype)
+        crop[...] = fill
+        (top, below, height), (left, right, width) = self.rows, self.columns
+        crop[below : below + height, right : right + width] = values[top : top + height, left : left + width]
+        return crop[:, ::-1] if self.mirror_crop else crop
+
+    def crop_planes(self, planes: dict, resize_values, resize_labels, random) -> dict:
+        """All planes of an image as the batch holds them."""
+        crops = {}
+        for name, values in planes.items():
+            plane = PLANES[name]
+            values = self.resized(values, resize_labels if plane.labels else resize_values)
+            crops[name] = plane.finish(self.cropped(values, plane.fill(values)), random)
+        return crops
+
+
+def opencv(method):
+    """A resizing function by OpenCV, which does not smooth when it shrinks."""
+
+    def resize(values, size):
+        return cv2.resize(values, size[::-1], interpolation=method)
+
+    return resize
+
+
+def pillow(method):
+    """A resizing function by Pillow, which smooths when it shrinks."""
+
+    def resize(values, size):
+        if values.ndim == 3 and not (values.dtype == np.uint8 and values.shape[2] == 3):
+            return np.stack([resize(values[..., k], size) for k in range(values.shape[2])], -1)
+        return np.array(Image.fromarray(values).resize(size[::-1], method))
+
+    return resize
 
 
 @dataclass(frozen=True)
 class ScaledCrop:
-    """Scale, mirror, pad with 127 at the bottom and right, crop, relabel superpixels.
+    """Scale, mirror, pad with 127 at the bottom and right, crop.
 
     Random numbers are drawn in this order: scale, mirror, row, column, permutation of the superpixel names. With the same
     `RandomState` the results equal the original's to the last integer. Source: Fan et al., CVPR 2020, and its code.
@@ -38,29 +110,16 @@ class ScaledCrop:
     scales: tuple
 
     def __call__(self, image, planes, random) -> tuple:
-        """Crop an image, (S, S, 3) uint8, and its `superpixel`, (S, S) int32, ids 0..m-1 in random order."""
-        superpixels = planes.get("superpixel")
+        """Crop an image, (S, S, 3) uint8, and its planes."""
         factor = random.choice(self.scales)
-        if factor != 1:
-            height, width = (max(1, int(n * factor + 0.5)) for n in image.shape[:2])
-            image = cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
-            if superpixels is not None:
-                superpixels = cv2.resize(superpixels, (width, height), interpolation=cv2.INTER_NEAREST)
-        if random.rand() > 0.5:
-            image = image[:, ::-1]
-            superpixels = None if superpixels is None else superpixels[:, ::-1]
-        image = pad(image, self.size, PAD_VALUE)
-        top = random.randint(0, image.shape[0] - self.size + 1)
-        left = random.randint(0, image.shape[1] - self.size + 1)
-        window = np.s_[top : top + self.size, left : left + self.size]
-        image = np.ascontiguousarray(image[window])
-        if superpixels is None:
-            return image, {}
-        # The padding has an id of its own.
-        superpixels = pad(superpixels, self.size, superpixels.max() + 1)[window]
-        present, compact = np.unique(superpixels, return_inverse=True)
-        names = random.permutation(len(present))
-        return image, {"superpixel": names[compact].reshape(superpixels.shape).astype(np.int32)}
+        size = tuple(max(1, int(n * factor + 0.5)) for n in image.shape[:2])
+        mirror = random.rand() > 0.5
+        rows, columns = ((random.randint(0, max(n - self.size, 0) + 1), 0, min(n, self.size)) for n in size)
+        geometry = Geometry(size, mirror, rows, columns, self.size)
+        image = geometry.cropped(geometry.resized(image, opencv(cv2.INTER_LINEAR)), PAD_VALUE)
+        return image, geometry.crop_planes(
+            planes, opencv(cv2.INTER_LINEAR), opencv(cv2.INTER_NEAREST), random
+        )
 
 
 @dataclass(frozen=True)
@@ -82,26 +141,20 @@ class LongSideCrop:
     longest: int
 
     def __call__(self, image, planes, random) -> tuple:
-        """Crop an image, (S, S, 3) float32, and its `saliency`, (S, S) float32, 0..1."""
+        """Crop an image, (S, S, 3) float32, and its planes."""
         long_side = random.randint(self.shortest, self.longest + 1)
         height, width = image.shape[:2]
         if width < height:
-            size = round(width * long_side / height), long_side
+            size = long_side, round(width * long_side / height)
         else:
-            size = long_side, round(height * long_side / width)
+            size = round(height * long_side / width), long_side
         mirror = random.rand() < 0.5
-        image = _resize_pillow(image, size, mirror, Image.BICUBIC)
-        image = jitter_colours(image, random).astype(np.float32)
-        windows = [_window(old, self.size, random) for old in image.shape[:2]]
-        mean = np.float32([255 * value for value in IMAGENET_MEAN])
-        canvas = np.tile(mean, (self.size, self.size, 1))
-        _place(image, canvas, windows)
-        if "saliency" not in planes:
-            return canvas, {}
-        saliency = np.zeros((self.size, self.size), np.float32)
-        resized = _resize_pillow(planes["saliency"], size, mirror, Image.BICUBIC)
-        _place(resized / np.float32(255), saliency, windows)
-        return canvas, {"saliency": saliency}
+        plain = Geometry(size, mirror, None, None, self.size)
+        image = jitter_colours(plain.resized(image, pillow(Image.BICUBIC)), random).astype(np.float32)
+        rows, columns = (window(n, self.size, random) for n in image.shape[:2])
+        geometry = plain._replace(rows=rows, columns=columns)
+        crops = geometry.crop_planes(planes, pillow(Image.BICUBIC), pillow(Image.NEAREST), random)
+        return geometry.cropped(image, np.float32(MEAN_COLOUR)), crops
 
 
 @dataclass(frozen=True)
@@ -113,23 +166,21 @@ class SquareCrop:
     size : int
         Side S of the crop.
     resized : int
-        Side of the square before the crop; equal to `size` where there are planes.
+        Side of the square before the crop.
     """
 
     size: int
     resized: int
 
     def __call__(self, image, planes, random) -> tuple:
-        """Crop an image, (S, S, 3) uint8; a `target`, (C, S, S), is mirrored with it."""
+        """Crop an image, (S, S, 3) uint8, and its planes."""
         mirror = random.rand() < 0.5
-        image = _resize_pillow(image, (self.resized, self.resized), mirror, Image.BILINEAR)
-        image = jitter_colours(image, random)
+        plain = Geometry((self.resized, self.resized), mirror, None, None, self.size)
+        image = jitter_colours(plain.resized(image, pillow(Image.BILINEAR)), random)
         top, left = random.randint(0, self.resized - self.size + 1, 2)
-        image = np.ascontiguousarray(image[top : top + self.size, left : left + self.size])
-        if "target" not in planes:
-            return image, {}
-        target = planes["target"]
-        return image, {"target": np.ascontiguousarray(target[:, :, ::-1]) if mirror else target}
+        geometry = plain._replace(rows=(top, 0, self.size), columns=(left, 0, self.size))
+        crops = geometry.crop_planes(planes, pillow(Image.BILINEAR), pillow(Image.NEAREST), random)
+        return geometry.cropped(image, 0), crops
 
 
 def pad(values: np.ndarray, size: int, fill) -> np.ndarray:
@@ -139,19 +190,8 @@ def pad(values: np.ndarray, size: int, fill) -> np.ndarray:
     return np.pad(values, margins, constant_values=fill) if below or right else values
 
 
-def _resize_pillow(values, size, mirror: bool, method) -> np.ndarray:
-    """Resize to (width, height) as Pillow does, which smooths when it shrinks, unlike OpenCV."""
-    resized = np.array(Image.fromarray(values).resize(tuple(max(1, side) for side in size), method))
-    return resized[:, ::-1] if mirror else resized
-
-
-def _window(old: int, new: int, random) -> tuple:
+def window(old: int, new: int, random) -> tuple:
     """Along one axis: where the crop begins in the image, where the image begins in the crop, and how much they share."""
     if old >= new:
         return random.randint(0, old - new + 1), 0, new
     return 0, random.randint(0, new - old + 1), old
-
-
-def _place(source, canvas, windows) -> None:
-    (top, below, rows), (left, right, columns) = windows
-    canvas[below : below + rows, right : right + columns] = source[top : top + rows, left : left + columns]

@@ -5,10 +5,8 @@ resume.
 
 ==============  ===================================================================================
 `image`         training only: uint8 or float32 (N, 3, S, S), RGB 0..255
-`superpixel`    training only, as all planes where the dataset has it: int32 (N, S, S), ids 0..m-1 in each image
-`saliency`      float32 (N, S, S), 0..1
-`target`        uint8 (N, C, S, S), shares of 1 in steps of 1/255
-`label`         float32 (N, C), 1 for the classes of the image
+planes          training only, what the augmentation makes of `icd.data.planes`: (N, ...)
+`label`         float32 (N, C), 1 for the classes of the image; all 0 without tags
 `ids`           list of N str
 `views`         inference only: list of uint8 or float32 (N m, 3, h, w), m views of each image in turn
 `sizes`         inference only: list of (H, W), the images as they lie on disk
@@ -22,7 +20,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from icd.data.dataset import PLANES, TagDataset
+from icd.data.dataset import ImageDataset
 from icd.data.tags import multi_hot
 from icd.data.workers import Workers
 from icd.errors import InputError
@@ -36,40 +34,44 @@ def random_stream(purpose: int, seed: int, epoch: int, index: int = 0) -> np.ran
     return np.random.RandomState(key)
 
 
-def batches_in_epoch(num_images: int, batch_size: int, keep_last: bool) -> int:
-    """How many batches an epoch has."""
-    return -(-num_images // batch_size) if keep_last else num_images // batch_size
+def steps_in_epoch(num_images: int, recipe) -> int:
+    """How many steps an epoch has: `recipe.accumulation` batches each, the last ones perhaps fewer and smaller."""
+    size, group = recipe.batch_size, recipe.accumulation
+    batches = -(-num_images // size) if recipe.keep_last_batch else num_images // size
+    return -(-batches // group) if recipe.keep_last_batch else batches // group
 
 
 class TrainBatches:
-    """Shuffled, augmented batches.
+    """Shuffled, augmented batches, in groups of as many as one step accumulates.
 
     Parameters
     ----------
-    dataset : TagDataset
-    batch_size : int
+    dataset : ImageDataset
+    recipe : icd.recipe.BaseRecipe
+        Its `batch_size`, `accumulation` and `keep_last_batch`.
     augmentation : callable
         From `icd.data.augment`: (image, planes, random) -> (image, planes) of fixed size.
     seed : int
         0 or larger.
     workers : int
         Number of loader processes; 0 loads in this process.
-    keep_last : bool
-        Whether an epoch ends with the smaller batch of the images that are left.
 
     Raises
     ------
     InputError
-        The dataset has fewer images than one batch.
+        The dataset has fewer images than one step takes.
     """
 
-    def __init__(self, dataset: TagDataset, batch_size: int, augmentation, seed, workers=0, keep_last=False):
-        if len(dataset) < batch_size:
-            found = f"a batch size of {batch_size} for a list of {len(dataset)}"
-            remedy = f"Give --batch-size {len(dataset)} or less, or a longer list."
+    def __init__(self, dataset: ImageDataset, recipe, augmentation, seed: int, workers: int = 0):
+        self._length = steps_in_epoch(len(dataset), recipe)
+        if not self._length or len(dataset) < recipe.batch_size:
+            found = f"a step of {recipe.batch_size * recipe.accumulation} images for a list of {len(dataset)}"
+            remedy = (
+                f"Give --batch-size {max(1, len(dataset) // recipe.accumulation)} or less, or a longer list."
+            )
             raise InputError("--batch-size", "at most as many images as the list has", found, remedy)
-        self._ids, self.batch_size, self._seed = dataset.ids, batch_size, seed
-        self._length = batches_in_epoch(len(dataset), batch_size, keep_last)
+        self._ids, self.batch_size, self._seed = dataset.ids, recipe.batch_size, seed
+        self._accumulation = recipe.accumulation
         self._workers = Workers(_LoadTrainSample(dataset, augmentation, seed), workers)
 
     @property
@@ -78,17 +80,23 @@ class TrainBatches:
         return len(self._ids)
 
     def __len__(self) -> int:
-        """Batches in an epoch."""
+        """Steps in an epoch."""
         return self._length
 
-    def epoch(self, number: int, start_batch: int = 0, end_batch: int = None):
-        """Yield the batches of epoch `number` (from 0), from `start_batch` on and before `end_batch`."""
+    def epoch(self, number: int, start_step: int = 0, end_step: int = None):
+        """Yield the groups of batches of epoch `number` (from 0), from step `start_step` on and before `end_step`."""
         order = random_stream(_ORDER, self._seed, number).permutation(len(self._ids))
-        end_batch = len(self) if end_batch is None else end_batch
-        chosen = order[start_batch * self.batch_size : end_batch * self.batch_size]
-        samples = self._workers.map(((number, int(index)) for index in chosen), ahead=self.batch_size)
+        end_step = len(self) if end_step is None else end_step
+        images = self.batch_size * self._accumulation
+        chosen = order[start_step * images : end_step * images]
+        samples = self._workers.map(((number, int(index)) for index in chosen), ahead=images)
         ids = [self._ids[index] for index in chosen]
-        yield from _gather(samples, ids, self.batch_size)
+        group = []
+        for done, batch in enumerate(_gather(samples, ids, self.batch_size), 1):
+            group.append(batch)
+            if len(group) == self._accumulation or done * self.batch_size >= len(ids):
+                yield group
+                group = []
 
     def close(self) -> None:
         """End the loader processes."""
@@ -100,7 +108,7 @@ class InferenceBatches:
 
     Parameters
     ----------
-    dataset : TagDataset
+    dataset : ImageDataset
     batch_size : int
         1 where the presentation gives images of different sizes views of different sizes.
     presentation : callable
@@ -112,7 +120,7 @@ class InferenceBatches:
     """
 
     def __init__(
-        self, dataset: TagDataset, batch_size: int, presentation, skip=frozenset(), workers: int = 0
+        self, dataset: ImageDataset, batch_size: int, presentation, skip=frozenset(), workers: int = 0
     ):
         self._ids, self._batch_size = dataset.ids, batch_size if presentation.same_size else 1
         self._wanted = [index for index, image_id in enumerate(dataset.ids) if image_id not in skip]
@@ -139,7 +147,7 @@ class InferenceBatches:
 
 @dataclass(frozen=True)
 class _LoadTrainSample:
-    dataset: TagDataset
+    dataset: ImageDataset
     augmentation: object
     seed: int
 
@@ -154,7 +162,7 @@ class _LoadTrainSample:
 
 @dataclass(frozen=True)
 class _LoadInferenceSample:
-    dataset: TagDataset
+    dataset: ImageDataset
     presentation: object
 
     def __call__(self, index) -> dict:
@@ -176,7 +184,7 @@ def _gather(samples, ids, batch_size: int):
 
 def _stack(samples) -> dict:
     batch = {name: [sample[name] for sample in samples] for name in samples[0]}
-    for name in batch.keys() & {"image", "label", *PLANES}:
+    for name in batch.keys() - {"views", "sizes", "frames"}:
         batch[name] = np.stack(batch[name])
     if "views" in batch:
         batch["views"] = [np.concatenate(of_scale) for of_scale in zip(*batch["views"])]

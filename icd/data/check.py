@@ -6,15 +6,13 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-
-from icd.classes import IGNORE, VOC_CLASSES
+from icd.classes import VOC_CLASSES
 from icd.data.dataset import require_folder
 from icd.data.images import image_path, read_image
 from icd.data.tags import open_tags
 from icd.data.workers import Workers
 from icd.errors import InputError
-from icd.files import mask_path, read_mask, read_saliency, read_superpixels, superpixels_path
+from icd.files import mask_path, read_class_mask, read_saliency, read_superpixels, superpixels_path
 
 
 @dataclass(frozen=True)
@@ -76,7 +74,9 @@ def _problems(folders: RunFolders, tags, needed: dict, image_id: str) -> list:
     if is_needed("saliency_root"):
         readings.append((read_saliency, mask_path(folders.saliency_root, image_id), size))
     if is_needed("truth_root"):
-        readings.append((_read_truth, mask_path(folders.truth_root, image_id), size, len(folders.classes)))
+        readings.append(
+            (read_class_mask, mask_path(folders.truth_root, image_id), len(folders.classes), size)
+        )
     for reading in readings:
         problems += _attempt(*reading)[1]
     return problems
@@ -87,13 +87,3 @@ def _attempt(read, *arguments) -> tuple:
         return read(*arguments), []
     except InputError as error:
         return None, [error]
-
-
-def _read_truth(path, size, number_of_classes: int) -> None:
-    values = np.unique(read_mask(path, size))
-    strange = values[(values > number_of_classes) & (values != IGNORE)]
-    if len(strange):
-        expected = f"class numbers 0 to {number_of_classes}, and {IGNORE} for ignored pixels"
-        raise InputError(
-            path, expected, ", ".join(map(str, strange[:5])), "Write indices, not colours or gray levels."
-        )

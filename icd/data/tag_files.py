@@ -11,7 +11,7 @@ import numpy as np
 from icd.classes import class_number
 from icd.errors import InputError
 from icd.files import read_list
-from icd.foreign import read_npy
+from icd.foreign.numpy_files import read_npy
 
 _HEADER = ["id", "tags"]
 

@@ -24,7 +24,7 @@ def build_method(name, backbone, num_classes, contexts, *, seed=0, pretrained=No
         Of the initial weights of everything that `pretrained` does not hold: N(0, 0.01^2) unless the layer says else.
     pretrained : str or os.PathLike, optional
         `.params` file of the backbone.
-    recipe : icd.methods.base.BaseRecipe, optional
+    recipe : icd.recipe.BaseRecipe, optional
         Default: the published one.
 
     Raises

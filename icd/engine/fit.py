@@ -1,4 +1,4 @@
-"""The training loop of every method. In: a method, batches, a recipe. Out: checkpoints and a log of the losses.
+"""The training loop of everything that is trained. In: a trainable, batches, a recipe. Out: checkpoints and a log of the losses.
 
 The loop does not wait for the device except where it logs. Everything random is a function of (seed, epoch, batch), so a
 run that was killed and resumed ends with the weights of one that was not.
@@ -21,6 +21,7 @@ from icd.engine.optimizers import make_optimizer
 from icd.engine.parameters import average_statistics
 from icd.engine.parts import split_batch
 from icd.engine.schedules import learning_rate, training_length
+from icd.engine.world import World
 from icd.errors import InputError
 
 
@@ -64,7 +65,7 @@ def fit(method, batches, contexts: list, options: FitOptions, after_epoch=None) 
 
     Parameters
     ----------
-    method : icd.methods.base.Method
+    method : icd.trainable.Method
         From `icd.engine.build.build_method`.
     batches : icd.data.batches.TrainBatches
     contexts : list of mxnet.Context
@@ -102,12 +103,12 @@ def fit(method, batches, contexts: list, options: FitOptions, after_epoch=None) 
         with StopRequest() as stop:
             for epoch in range(first, length.epochs):
                 last = min(len(batches), length.steps - epoch * len(batches))
-                for done, batch in enumerate(batches.epoch(epoch, start, last), start + 1):
+                for done, group in enumerate(batches.epoch(epoch, start, last), start + 1):
                     rate = learning_rate(recipe, epoch, epoch * len(batches) + done - 1, length)
                     trainer.set_learning_rate(rate)
                     mx.random.seed(step_seed(options.seed, epoch, done))
-                    losses = train_step(method, trainer, split_batch(batch, contexts), len(batch["ids"]))
-                    log.step(epoch, done, len(batches), rate, losses, batch["ids"])
+                    losses = train_step(method, trainer, [split_batch(batch, contexts) for batch in group])
+                    log.step(epoch, done, len(batches), rate, losses, [i for b in group for i in b["ids"]])
                     if stop.requested and done < last:
                         save((epoch, done))
                         raise KeyboardInterrupt
@@ -148,22 +149,60 @@ class StopRequest:
         self._restore()
 
 
-def train_step(method, trainer, parts: list, batch_size: int) -> dict:
-    """One update from the parts of a batch, a part a device; returns the loss terms, averaged over the images."""
+def train_step(trainable, trainer, mini_batches: list, world=None) -> dict:
+    """One update.
+
+    Parameters
+    ----------
+    mini_batches : list of list of dict
+        For each mini-batch, over which the gradients are averaged, its parts, a part a device: from
+        `icd.engine.parts.split_batch`.
+    world : icd.engine.world.World, optional
+
+    Returns
+    -------
+    dict of NDArray
+        The loss terms, averaged over the images of a mini-batch and over the mini-batches.
+    """
+    world, means = world or World(), []
+    count = _images(mini_batches[0])
+    if len(mini_batches) > 1:
+        trainable.collect_params().zero_grad()  # each mini-batch adds to the gradients
+    for parts in mini_batches:
+        losses = _backward(trainable, parts, count / _images(parts), world)
+        home = parts[0]["image"].context
+        means.append(
+            {n: sum(terms[n].as_in_context(home) for terms in losses) / _images(parts) for n in losses[0]}
+        )
+    rest(trainer, {part["image"].context for parts in mini_batches for part in parts})
+    trainer.step(count * len(mini_batches))
+    return {name: sum(mean[name] for mean in means) / len(means) for name in means[0]}
+
+
+def _images(parts: list) -> int:
+    return sum(len(part["image"]) for part in parts)
+
+
+def _backward(trainable, parts: list, scale: float, world) -> list:
+    """Compute the gradients of `scale` times the loss of one mini-batch; return every device's loss terms."""
     with mx.autograd.record():
-        outputs = [method(part["image"]) for part in parts]
+        outputs = [trainable(part["image"]) for part in parts]
         with mx.autograd.pause():
-            method.update_state(outputs, parts)
-        losses = [method.losses(output, part) for output, part in zip(outputs, parts)]
+            gathered = trainable.gather(outputs, parts, world)
+        losses = [
+            trainable.losses(output, part, _on_device(gathered, part["image"].context))
+            for output, part in zip(outputs, parts)
+        ]
         totals = [sum(terms.values()) for terms in losses]
-    mx.autograd.backward(totals)
-    rest(trainer, [part["image"].context for part in parts])
-    trainer.step(batch_size)
-    home = totals[0].context
-    return {name: sum(terms[name].as_in_context(home) for terms in losses) / batch_size for name in losses[0]}
+    mx.autograd.backward(totals, None if scale == 1 else [mx.nd.full(1, scale, t.context) for t in totals])
+    return losses
 
 
-def rest(trainer, busy: list) -> None:
+def _on_device(gathered: dict, context) -> dict:
+    return {name: array.as_in_context(context) for name, array in gathered.items()}
+
+
+def rest(trainer, busy) -> None:
     """Give the devices that had no part of the batch, a small last one, gradients of zero; they hold those of the step before."""
     for context in trainer._contexts:
         if context in busy:
@@ -177,6 +216,10 @@ def rest(trainer, busy: list) -> None:
 def make_trainer(method, num_devices: int):
     """The trainer of a method's parameters, with the optimizer that its recipe names."""
     store = "device" if num_devices > 1 else None
+    if method.recipe.accumulation > 1:
+        for parameter in method.collect_params().values():
+            if parameter.grad_req != "null":
+                parameter.grad_req = "add"
     return mx.gluon.Trainer(
         method.collect_params(),
         make_optimizer(method.recipe),

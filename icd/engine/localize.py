@@ -27,7 +27,7 @@ def localize(method, batches, contexts: list, folders: dict, map_type: str) -> N
 
     Parameters
     ----------
-    method : icd.methods.base.Method
+    method : icd.trainable.Method
     batches : icd.data.batches.InferenceBatches
     contexts : list of mxnet.Context
     folders : dict of pathlib.Path

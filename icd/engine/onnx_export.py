@@ -33,7 +33,7 @@ def onnx_model(method, facts: dict):
 
     Parameters
     ----------
-    method : icd.methods.base.Method
+    method : icd.trainable.Method
         With its weights.
     facts : dict
         Kept as the model's metadata: strings as they are, anything else as JSON.

@@ -11,28 +11,27 @@ from icd.compat import mx
 from icd.errors import InputError
 from icd.files import atomic_path
 
-AUXILIARY = ("_running_mean", "_running_var", "_moving_mean", "_td_warmup")
 
-
-def checkpoint_name(name: str) -> str:
-    """The name in a `.params` file of a parameter with the given Gluon name."""
-    kind = "aux" if name.endswith(AUXILIARY) else "arg"
+def checkpoint_name(name: str, auxiliary: bool) -> str:
+    """The name in a `.params` file of the parameter with a Gluon name; auxiliary is what no gradient can change."""
     # Gluon calls the statistics of batch norm running_*, the original's Module API moving_*.
-    return f"{kind}:{name.replace('_running_', '_moving_')}"
+    return f"{'aux' if auxiliary else 'arg'}:{name.replace('_running_', '_moving_')}"
 
 
 def to_arrays(method) -> dict:
     """Every parameter of a method on its first device, under its checkpoint name."""
     return {
-        checkpoint_name(name): parameter.list_data()[0] for name, parameter in method.collect_params().items()
+        checkpoint_name(name, not parameter._differentiable): parameter.list_data()[0]
+        for name, parameter in method.collect_params().items()
     }
 
 
 def average_statistics(method) -> None:
     """Give all devices the mean of their batch norm statistics, which each keeps of its own part of the batches."""
+    kept = {state.name for state in method.states}  # the same on all devices
     for name, parameter in method.collect_params().items():
         arrays = parameter.list_data()
-        if name.endswith(AUXILIARY[:3]) and len(arrays) > 1:
+        if not parameter._differentiable and name not in kept and len(arrays) > 1:
             home = arrays[0].context
             parameter.set_data(sum(array.as_in_context(home) for array in arrays) / len(arrays))
 
@@ -102,9 +101,10 @@ def fill(method, arrays: dict, path, required) -> list:
 
 
 def load_checkpoint_weights(method, path) -> None:
-    """Load a method's own weights; every one of its parameters must be in the file, in its shape."""
+    """Load a method's own weights; every one of its parameters must be in the file, in its shape, but
+    for state that the original's checkpoints do not know."""
     arrays = load_arrays(path)
-    optional = ("icd_td_warmup",)  # the original's checkpoints know no warm-up counter
+    optional = {state.name for state in method.unpublished_states}
     fill(method, arrays, path, lambda name: name not in optional)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from icd.compat import mx
-from icd.data.dataset import PLANES
 
 
 def split_batch(batch: dict, contexts: list) -> list:
@@ -29,8 +28,8 @@ def split_batch(batch: dict, contexts: list) -> list:
             continue
         part = {
             name: mx.nd.array(batch[name][begin:end], context, dtype="float32")
-            for name in ("image", "label", *PLANES)
-            if name in batch
+            for name in batch
+            if name != "ids"
         }
         if "superpixel" in batch:
             part["regions"] = mx.nd.arange(int(batch["superpixel"].max()) + 1, ctx=context)

@@ -21,7 +21,7 @@ class PictureStrip:
     folder : str or os.PathLike
     model : str
         Beginning of the files' names.
-    dataset : icd.data.dataset.TagDataset
+    dataset : icd.data.dataset.ImageDataset
         The first `STRIP_IMAGES` of a run, without planes.
     presentation : callable
         From `icd.data.views`.

@@ -33,18 +33,30 @@ def learning_rate(recipe, epoch: int, step: int, length: Length) -> float:
 
 def poly_by_epoch(recipe, epoch: int, step: int, length: Length) -> float:
     """base (1 - e/E)^power, set once an epoch e."""
-    return recipe.learning_rate * (1 - epoch / length.epochs) ** recipe.poly_power
+    return _poly(recipe, epoch, recipe.horizon or length.epochs)
 
 
 def poly_by_step(recipe, epoch: int, step: int, length: Length) -> float:
-    """base (1 - t/T)^power, set before every step t; behind the end the last rate is kept (spec resnet38 5)."""
-    t, T = min(step, length.steps - 1), length.steps
+    """base (1 - t/T)^power, set before every `rate_every`-th step t; behind the end the last rate is kept.
+
+    Source: spec resnet38 5, deeplab B4, ppc 6.6.
+    """
+    return _poly(recipe, step, recipe.horizon or length.steps)
+
+
+def _poly(recipe, t: int, T: int) -> float:
+    t = min(t, T - 1) // recipe.rate_every * recipe.rate_every
     return recipe.learning_rate * (1 - t / T) ** recipe.poly_power
 
 
 def decay_by_epoch(recipe, epoch: int, step: int, length: Length) -> float:
     """base 0.1^k, where k of `recipe.decay_epochs`, which count from 1, have begun (spec drs 4.2)."""
     return recipe.learning_rate * 0.1 ** sum(epoch + 1 >= begin for begin in recipe.decay_epochs)
+
+
+def depends_on_length(recipe) -> bool:
+    """Whether a longer training would have had other rates from the start."""
+    return recipe.schedule.startswith("poly") and not recipe.horizon
 
 
 SCHEDULES = {

@@ -25,8 +25,8 @@ from icd.evaluate.policies import Convention, class_scores, convention_of, mean_
 from icd.evaluate.score import check_evaluated, index_masks, truth_lookup
 from icd.evaluate.tally import tally
 from icd.files import read_mask
+from icd.foreign.layouts import find_score_maps, read_layout
 from icd.grid import maps_on_image, positive_share
-from icd.layouts import find_score_maps, read_layout
 
 THRESHOLDS = tuple(round(0.01 * k, 2) for k in range(60))
 """0.00, 0.01 .. 0.59, as SEAM and PPC sweep."""
@@ -131,7 +131,7 @@ def threshold_curve(
     Parameters
     ----------
     score_map_folder : str or os.PathLike
-        Score maps of this package or of an original, see `icd.layouts`.
+        Score maps of this package or of an original, see `icd.foreign.layouts`.
     truth_folder : str or os.PathLike
     ids : sequence of str
     thresholds : sequence of float

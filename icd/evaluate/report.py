@@ -19,7 +19,7 @@ from icd.evaluate.gallery import RANKS, VARIANTS, Gallery, choose, kinds_of_run
 from icd.evaluate.score import score_masks
 from icd.evaluate.tally import map_on_cores
 from icd.files import write_atomic
-from icd.layouts import read_ids
+from icd.foreign.layouts import read_ids
 from icd.provenance import read_run
 
 TEMPLATE = Path(__file__).with_name("report.html")

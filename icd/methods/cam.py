@@ -7,15 +7,16 @@ Published numbers: none for this recipe (the ICD paper's baseline is not stated 
 
 from __future__ import annotations
 
-from icd.methods.base import (
+from icd.methods.classification import (
     EMBEDDED,
     ClassifierNetwork,
     ClassifierRecipe,
     FramedMethod,
     TagLoss,
-    leave_biases_undecayed,
-    set_multipliers,
+    set_rates,
 )
+from icd.refine.seeds import CAM_RULE
+from icd.trainable import leave_biases_undecayed
 
 
 class CAM(FramedMethod):
@@ -23,16 +24,16 @@ class CAM(FramedMethod):
 
     backbone = "vgg16"
     recipes = {"voc": ClassifierRecipe(), "embedded": ClassifierRecipe(**EMBEDDED)}
-    score_maps = {"cam": "cam"}
+    score_maps = {"cam": CAM_RULE}
 
     def __init__(self, backbone, num_classes, recipe):
         super().__init__(backbone, num_classes, recipe)
         self.network = ClassifierNetwork(backbone, num_classes, recipe.dropout)
-        set_multipliers(self, self.network._children.values(), (self.network.classifier.fc8,))
+        set_rates(self, self.network._children.values(), (self.network.classifier.fc8,))
         leave_biases_undecayed(self)
         self.tag_loss = TagLoss()
 
-    def losses(self, outputs, part):
+    def losses(self, outputs, part, gathered):
         """The tag loss."""
         return {"cam": self.tag_loss(outputs, part["label"])}
 

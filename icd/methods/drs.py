@@ -16,23 +16,23 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
+from icd.classes import IGNORE
 from icd.compat import mx
 from icd.data.augment import SquareCrop
 from icd.data.views import Squares
-from icd.methods.base import BaseRecipe, HybridBlock, Method, TagLoss, nn
+from icd.files import ScoreMaps
+from icd.grid import maps_on_image
+from icd.methods.classification import HybridBlock, TagLoss, nn
+from icd.recipe import BaseRecipe, entry
+from icd.refine.seeds import SeedRule
+from icd.trainable import Method, set_rate
 
 
 @dataclass(frozen=True)
 class ClassifierRecipe(BaseRecipe):
-    """The classifier's hyper-parameters.
-
-    Attributes
-    ----------
-    extra_channels : int
-        Of the three convolutions behind the backbone.
-    control : float
-        0: learned; else the fixed share of the maximum, 1 switching DRS off.
-    """
+    """The classifier's hyper-parameters."""
 
     image_size: int = 320
     batch_size: int = 10
@@ -43,10 +43,12 @@ class ClassifierRecipe(BaseRecipe):
     schedule: str = "decay_by_epoch"
     decay_epochs: tuple = (5, 10)
     keep_last_batch: bool = True
-    resized: int = 384
-    infer_sides: tuple = (256, 320, 384)
-    extra_channels: int = 512
-    control: float = 0.0
+    resized: int = entry("side of the square that is cropped", 384, least=8)
+    infer_sides: tuple = entry("of the square in localization", (256, 320, 384), least=8)
+    extra_channels: int = entry("of the three convolutions behind the backbone", 512, least=1)
+    control: float = entry(
+        "0: learned; else the share of the maximum, 1: no suppression", 0.0, least=0, most=1
+    )
 
 
 @dataclass(frozen=True)
@@ -63,8 +65,8 @@ class RefinementRecipe(BaseRecipe):
     decay_epochs: tuple = (10, 20)
     keep_last_batch: bool = True
     new_layer_multiplier: float = 1.0
-    infer_sides: tuple = (256, 320, 384)
-    extra_channels: int = 512
+    infer_sides: tuple = entry("of the square in localization", (256, 320, 384), least=8)
+    extra_channels: int = entry("of the three convolutions behind the backbone", 512, least=1)
 
 
 class Network(HybridBlock):
@@ -141,6 +143,48 @@ class Suppression(HybridBlock):
         return F.broadcast_minimum(x, F.broadcast_mul(largest, F.expand_dims(F.expand_dims(u, 2), 3)))
 
 
+LEAST = 0.2  # alpha, the least value of a class
+SALIENT = 50  # what is above it, of 255, is salient
+SURE, MOST_SURE = 0.9, 2  # with more than two planes that sure, a pixel is ignored
+
+
+def drs_seed(maps: ScoreMaps, saliency=None) -> np.ndarray:
+    """The pseudo label of DRS (Kim et al., AAAI 2021; spec drs 5.3 and 5.4).
+
+    Every class is worth its value, or nothing below 0.2; the background is worth 1 where the saliency is at most 50 of 255, and
+    else nothing. The largest wins. Ignored are pixels where more than two of all these exceed 0.9, and salient pixels that
+    no class wins. Values above 1 win even against the background: they are not clipped, as published.
+
+    Parameters
+    ----------
+    maps : ScoreMaps
+        Of the refinement network, raw, or of the classifier.
+    saliency : numpy.ndarray, shape (H, W), uint8, optional
+        Without it nothing speaks for the background, and the pixels that no class wins are background.
+
+    Returns
+    -------
+    numpy.ndarray, shape (H, W), uint8
+    """
+    v = maps_on_image(maps)
+    v[v < LEAST] = 0
+    salient = np.ones(maps.size, bool) if saliency is None else saliency > SALIENT
+    planes = np.concatenate([(~salient[None]).astype(np.float32), v])
+    label = np.concatenate([[0], maps.classes]).astype(np.uint8)[planes.argmax(0)]
+    ignored = (planes > SURE).sum(0) > MOST_SURE
+    if saliency is not None:
+        ignored |= salient & (label == 0)
+    label[ignored] = IGNORE
+    return label
+
+
+def _drs_rule(maps, saliency=None, companion=None, threshold=None):
+    return drs_seed(maps, saliency)
+
+
+DRS_RULE = SeedRule("drs", _drs_rule, f"fixed {LEAST}, and the saliency where it is used")
+
+
 class SquareMethod(Method):
     """A method that sees every image squeezed into squares."""
 
@@ -172,35 +216,38 @@ class DRSClassifier(SquareMethod):
             extra_channels=64,
         ),
     }
-    score_maps = {"cam": "drs"}
+    score_maps = {"cam": DRS_RULE}
     map_type = "uint8"
 
     def __init__(self, backbone, num_classes, recipe):
         super().__init__(backbone, num_classes, recipe)
 
+        suppressions = []
+
         def make_suppression(name, channels):
-            return Suppression(name, channels, recipe.control)
+            suppressions.append(Suppression(name, channels, recipe.control))
+            return suppressions[-1]
 
         initial = mx.init.MSRAPrelu(factor_type="out", slope=0)
         self.network = Network(backbone, num_classes, recipe.extra_channels, initial, make_suppression)
         self.tag_loss = TagLoss(average=True)
         self.share_of_maximum = ShareOfMaximum(recipe.image_size)
-        self._set_groups()
+        self._set_groups(suppressions)
 
-    def _set_groups(self):
+    def _set_groups(self, suppressions):
         """Learning rates of the four groups: 1 and 2 for the body's weights and biases, 10 and 20 for what is new (spec drs 2.6)."""
-        recipe = self.recipe
-        for name, parameter in self.collect_params().items():
-            new = "extra" in name or "_fc_" in name
-            rate = recipe.new_layer_multiplier if new else recipe.backbone_multiplier
-            parameter.lr_mult = rate * (2 if name.endswith("_bias") else 1)
+        recipe, network = self.recipe, self.network
+        set_rate(network, recipe.backbone_multiplier, 2 * recipe.backbone_multiplier)
+        set_rate(network.extra, recipe.new_layer_multiplier, 2 * recipe.new_layer_multiplier)
+        for suppression in suppressions:
+            set_rate(suppression, recipe.new_layer_multiplier)
 
     @staticmethod
     def augmentation(recipe):
         """Squeezed into a square, then a smaller crop."""
         return SquareCrop(recipe.image_size, recipe.resized)
 
-    def losses(self, outputs, part):
+    def losses(self, outputs, part, gathered):
         """The tag loss."""
         return {"cam": self.tag_loss(outputs, part["label"])}
 
@@ -225,14 +272,13 @@ class DRS(SquareMethod):
         ),
     }
     needs = ("target",)
-    score_maps = {"drs": "drs"}
-    teacher = "drs_classifier"
+    score_maps = {"drs": DRS_RULE}
 
     def __init__(self, backbone, num_classes, recipe):
         super().__init__(backbone, num_classes, recipe)
         self.network = Network(backbone, num_classes, recipe.extra_channels, mx.init.Normal(0.01))
-        backbone.collect_params().setattr("lr_mult", recipe.backbone_multiplier)
-        self.network.extra.collect_params().setattr("lr_mult", recipe.new_layer_multiplier)
+        set_rate(backbone, recipe.backbone_multiplier)
+        set_rate(self.network.extra, recipe.new_layer_multiplier)
         self.refinement_loss = RefinementLoss(recipe.image_size)
 
     @staticmethod
@@ -240,7 +286,7 @@ class DRS(SquareMethod):
         """Squeezed into a square, target and all."""
         return SquareCrop(recipe.image_size, recipe.image_size)
 
-    def losses(self, outputs, part):
+    def losses(self, outputs, part, gathered):
         """The mean squared distance to the winner-take-all target."""
         return {"refinement": self.refinement_loss(outputs, part["target"] / 255)}
 

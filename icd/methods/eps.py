@@ -20,14 +20,10 @@ from dataclasses import dataclass
 from icd.compat import mx
 from icd.data.augment import LongSideCrop
 from icd.data.views import Pyramid
-from icd.methods.base import (
-    BaseRecipe,
-    ClassifierNetwork,
-    HybridBlock,
-    Method,
-    TagLoss,
-    set_multipliers,
-)
+from icd.methods.classification import ClassifierNetwork, HybridBlock, TagLoss, set_rates
+from icd.recipe import BaseRecipe, entry
+from icd.refine.seeds import CAM_RULE
+from icd.trainable import Method
 
 
 @dataclass(frozen=True)
@@ -41,10 +37,10 @@ class BaselineRecipe(BaseRecipe):
     learning_rate: float = 0.01
     momentum: float = 5e-4
     weight_decay: float = 5e-4
-    shortest: int = 256
-    longest: int = 512
-    infer_scales: tuple = (0.5, 1.0, 1.5, 2.0)
-    dropout: float = 0.5
+    shortest: int = entry("least long side of an image in training", 256, least=1)
+    longest: int = entry("largest long side of an image in training", 512, least=1)
+    infer_scales: tuple = entry("of the image in localization", (0.5, 1.0, 1.5, 2.0), least=0.01)
+    dropout: float = entry("probability before the classifier", 0.5, least=0, most=1)
 
 
 @dataclass(frozen=True)
@@ -52,8 +48,8 @@ class Recipe(BaselineRecipe):
     """What EPS changes, and its two parameters: the threshold tau of the overlap and the blend lambda."""
 
     dropout: float = 0.0
-    overlap_threshold: float = 0.4
-    foreground_share: float = 0.5
+    overlap_threshold: float = entry("tau: salient share that makes a class foreground", 0.4, least=0, most=1)
+    foreground_share: float = entry("lambda: weight of the foreground map", 0.5, least=0, most=1)
 
 
 # The schedule that the published logs on COCO really followed: the learning rate is 0 from step 76,950 on, and the losses are
@@ -79,7 +75,7 @@ class RandomLongSideMethod(Method):
     def __init__(self, num_outputs, backbone, num_classes, recipe):
         super().__init__(backbone, num_classes, recipe)
         self.network = ClassifierNetwork(backbone, num_outputs, recipe.dropout, pooled=False, bias=False)
-        set_multipliers(self, self.network._children.values(), (self.network.classifier.fc8,))
+        set_rates(self, self.network._children.values(), (self.network.classifier.fc8,))
         self.tag_loss = TagLoss(average=True)
 
     @staticmethod
@@ -102,12 +98,12 @@ class Baseline(RandomLongSideMethod):
         "coco_script": BaselineRecipe(**COCO_SCRIPT),
         "embedded": BaselineRecipe(**EMBEDDED),
     }
-    score_maps = {"cam": "cam"}
+    score_maps = {"cam": CAM_RULE}
 
     def __init__(self, backbone, num_classes, recipe):
         super().__init__(num_classes, backbone, num_classes, recipe)
 
-    def losses(self, outputs, part):
+    def losses(self, outputs, part, gathered):
         """The tag loss."""
         return {"cam": self.tag_loss(outputs, part["label"])}
 
@@ -126,13 +122,13 @@ class EPS(RandomLongSideMethod):
         "embedded": Recipe(**EMBEDDED),
     }
     needs = ("saliency",)
-    score_maps = {"eps": "cam"}
+    score_maps = {"eps": CAM_RULE}
 
     def __init__(self, backbone, num_classes, recipe):
         super().__init__(num_classes + 1, backbone, num_classes, recipe)
         self.saliency_loss = SaliencyLoss(num_classes, recipe.overlap_threshold, recipe.foreground_share)
 
-    def losses(self, outputs, part):
+    def losses(self, outputs, part, gathered):
         """The tag loss, from which the background is left out, and the saliency loss."""
         cam, label = outputs, part["label"]
         rows, columns = (

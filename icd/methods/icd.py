@@ -18,9 +18,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
+from icd.classes import IGNORE
 from icd.compat import mx
 from icd.errors import InputError
-from icd.methods.base import (
+from icd.files import ScoreMaps
+from icd.grid import maps_on_image, positive_share
+from icd.methods.classification import (
     EMBEDDED,
     ClassifierRecipe,
     FramedMethod,
@@ -28,21 +33,23 @@ from icd.methods.base import (
     TagClassifier,
     TagLoss,
     binary_cross_entropy,
-    leave_biases_undecayed,
     nn,
-    set_multipliers,
+    set_rates,
 )
+from icd.recipe import entry
+from icd.refine.seeds import CAM_RULE, EPSILON, SeedRule, background_of
+from icd.trainable import leave_biases_undecayed
 
 
 @dataclass(frozen=True)
 class Recipe(ClassifierRecipe):
     """What ICD adds to the classifier's recipe, as published (CVPR 2020, and the code of its authors)."""
 
-    bottom_up_scale: float = 10.0
-    sign_momentum: float = 0.9
-    confidence: float = 0.2
-    warmup_epochs: float = 2.0
-    warmup_exponent: float = 10.0
+    bottom_up_scale: float = entry("weight of the bottom-up loss", 10.0, least=0)
+    sign_momentum: float = entry("share of the sign buffer that a step keeps", 0.9, least=0, most=1)
+    confidence: float = entry("refined scores, of 1, that the top-down loss counts", 0.2, least=0, most=1)
+    warmup_epochs: float = entry("until the top-down loss has its full weight", 2.0, least=0)
+    warmup_exponent: float = entry("the loss starts at exp(-this) of its weight", 10.0, least=0)
 
 
 class Network(HybridBlock):
@@ -83,13 +90,65 @@ class Network(HybridBlock):
         return F.Convolution(x, w_hat, num_filter=self.num_classes, kernel=(1, 1), no_bias=True)
 
 
+def icd_seed(icd: ScoreMaps, cam: ScoreMaps, saliency=None) -> np.ndarray:
+    """The seed of ICD (Fan et al., CVPR 2020), before any CRF.
+
+    Foreground is where a tag's top-down logit A is positive; where several are, the class with the larger product of
+    normalised CAM and normalised logit wins. Background is where all logits are negative or, with saliency, where the
+    saliency is below 0.01. Pixels that are both or neither are ignored.
+
+    Parameters
+    ----------
+    icd, cam : ScoreMaps
+        Top-down logits A and CAM logits B of the same classes.
+    saliency : numpy.ndarray, shape (H, W), uint8, optional
+
+    Returns
+    -------
+    numpy.ndarray, shape (H, W), uint8
+    """
+    if not np.array_equal(icd.classes, cam.classes):
+        raise InputError(
+            "score maps", "the same classes in both", f"{icd.classes.tolist()}, {cam.classes.tolist()}"
+        )
+    A, B = maps_on_image(icd), maps_on_image(cam)
+    f = positive_share(A)
+    proposal = f > EPSILON
+    foreground = proposal.any(0)
+    winner = proposal.argmax(0)
+    undecided = np.zeros_like(foreground)
+    if len(A) > 1:
+        q = _normalized_over_stack(np.maximum(B, 0)) * f
+        winner = np.where(proposal.sum(0) > 1, q.argmax(0), winner)
+        undecided = foreground & (q.max(0) - q.min(0) <= EPSILON)
+    b = np.minimum(A, 0) / np.minimum(A.min((1, 2), keepdims=True), -EPSILON)
+    background = background_of((b > EPSILON).all(0), saliency)
+    seed = (icd.classes[winner]).astype(np.uint8)
+    seed[background] = 0
+    seed[~(background ^ foreground) | undecided] = IGNORE
+    return seed
+
+
+def _normalized_over_stack(maps: np.ndarray) -> np.ndarray:
+    """Over the whole stack, so that the strength of one class against another is kept."""
+    maps = maps - maps.min()
+    return maps / max(maps.max(), EPSILON)
+
+
+def _icd_rule(maps, saliency=None, companion=None, threshold=None):
+    return icd_seed(maps, companion, saliency)
+
+
+ICD_RULE = SeedRule("icd", _icd_rule, "none", companion="cam")
+
+
 class ICD(FramedMethod):
     """The network with its sign buffer and warm-up: parameters without gradient, so checkpoints hold them."""
 
     backbone = "vgg16"
     recipes = {"voc": Recipe(), "embedded": Recipe(**EMBEDDED)}
     needs = ("superpixel",)
-    score_maps = {"cam": "cam", "icd": "icd"}
+    score_maps = {"cam": CAM_RULE, "icd": ICD_RULE}
 
     def __init__(self, backbone, num_classes, recipe):
         super().__init__(backbone, num_classes, recipe)
@@ -98,10 +157,10 @@ class ICD(FramedMethod):
             raise InputError("backbone of icd", "one whose cells lie on pixels", found, "Take vgg16.")
         self.network = Network(backbone, num_classes, recipe.dropout)
         self.sign_buffer = self.add_state("icd_accum_resign_moving_mean", (num_classes, 2))
-        self.warmup = self.add_state("icd_td_warmup", (2,))
+        self.warmup = self.add_state("icd_td_warmup", (2,), published=False)
         network = self.network
         pretrained = (network.backbone, network.classifier)
-        set_multipliers(self, pretrained, (network.classifier.fc8, network.conv_ft))
+        set_rates(self, pretrained, (network.classifier.fc8, network.conv_ft))
         leave_biases_undecayed(self)
         self.sign_statistics = SignStatistics(prefix="")
         self.refinement = SuperpixelRefinement(backbone.stride)
@@ -120,12 +179,12 @@ class ICD(FramedMethod):
         steps = int(self.recipe.warmup_epochs * num_images) // batch_size
         self.warmup.set_data(mx.nd.array([steps + 1, max(steps, 1)]))
 
-    def update_state(self, outputs, parts):
-        """Move the sign buffer by the statistics of all devices, and count the warm-up down."""
+    def gather(self, outputs, parts, world):
+        """Move the sign buffer by the statistics of the whole batch, and count the warm-up down."""
         sums = [self.sign_statistics(cam, s, part["label"]) for (cam, s, _), part in zip(outputs, parts)]
-        home = sums[0][0].context
-        total = sum(value.as_in_context(home) for value, _ in sums)
-        count = sum(value.as_in_context(home) for _, value in sums).reshape((-1, 1))
+        total = world.sum([value for value, _ in sums])
+        count = world.sum([value for _, value in sums]).reshape((-1, 1))
+        home = total.context
         E = self.sign_buffer.data(home)
         absent = mx.nd.broadcast_lesser(count, 0.999 * mx.nd.ones_like(E))
         m = mx.nd.where(absent, E, total / mx.nd.maximum(count, 1e-5))
@@ -133,8 +192,9 @@ class ICD(FramedMethod):
         warmup = self.warmup.data(home)
         self.sign_buffer.set_data(momentum * E + (1 - momentum) * m)
         self.warmup.set_data(mx.nd.concat(mx.nd.maximum(warmup[0:1] - 1, 0), warmup[1:2], dim=0))
+        return {}
 
-    def losses(self, outputs, part):
+    def losses(self, outputs, part, gathered):
         """The three losses of the paper: `cam`, `bottom_up`, `top_down` (the latter warmed up)."""
         cam, s, z = outputs
         label = part["label"]

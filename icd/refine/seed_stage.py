@@ -14,7 +14,7 @@ from tqdm import tqdm
 from icd.data.images import image_path, read_image, read_image_size
 from icd.data.workers import Workers
 from icd.files import mask_path, read_json, read_saliency, write_mask
-from icd.layouts import find_score_maps, read_layout
+from icd.foreign.layouts import find_score_maps, read_layout
 from icd.provenance import claim_folder, made_with
 from icd.refine.seeds import CAM_THRESHOLD, DRS_LEAST, cam_seed, crf_seed, drs_seed, icd_seed
 
@@ -36,7 +36,7 @@ class SeedJob:
     rule : str
         One of `POLICIES`.
     map_root, cam_root : pathlib.Path
-        Score maps in any layout of `icd.layouts`; `cam_root`, the CAM beside ICD's own, for the rule `icd` only.
+        Score maps in any layout of `icd.foreign.layouts`; `cam_root`, the CAM beside ICD's own, for the rule `icd` only.
     image_root, saliency_root : pathlib.Path or None
         Photographs for the variant `crf`, saliency maps for `sal`.
     tags : icd.data.tags.XmlTags, icd.data.tags.TableTags or None

@@ -13,7 +13,7 @@ import numpy as np
 from icd.compat import mx
 from icd.engine.parameters import checkpoint_name, load_arrays, save_arrays
 from icd.errors import InputError
-from icd.torchfile import read_torch, write_torch
+from icd.foreign.torchfile import read_torch, write_torch
 from icd.weights.caffe import read_caffemodel
 from icd.weights.families import FAMILIES
 from icd.weights.mapping import state_dict_of, to_ours, to_theirs
@@ -97,12 +97,21 @@ def _read_params(path) -> dict:
     return {name: array.asnumpy() for name, array in load_arrays(path).items()}
 
 
+_STATISTICS = (
+    "_running_mean",
+    "_running_var",
+    "_moving_mean",
+)  # how our names of batch norm's statistics and states end
+
+
 def _write_params(path, arrays: dict) -> None:
     # An array of torch may lie anywhere in its file; MXNet wants its numbers aligned and in a row.
     save_arrays(
         path,
         {
-            checkpoint_name(name): mx.nd.array(np.require(array, np.float32, "CA"))
+            checkpoint_name(name, name.endswith(_STATISTICS)): mx.nd.array(
+                np.require(array, np.float32, "CA")
+            )
             for name, array in arrays.items()
         },
     )

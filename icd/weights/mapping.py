@@ -57,7 +57,7 @@ def state_dict_of(content, path):
     Parameters
     ----------
     content : object
-        From `icd.torchfile.read_torch`: a state dict, or a dictionary that holds one as "model" or "state_dict"; its keys
+        From `icd.foreign.torchfile.read_torch`: a state dict, or a dictionary that holds one as "model" or "state_dict"; its keys
         with or without the "module." of data parallelism.
     path : str or os.PathLike
         Where it comes from, for the message.

@@ -11,7 +11,7 @@ import pytest
 from runs import command, execute, make_data
 
 from icd.cli.main import main
-from icd.torchfile import read_torch, write_torch
+from icd.foreign.torchfile import read_torch, write_torch
 from icd.weights.families import FAMILIES
 
 ICD = [sys.executable, "-m", "icd.cli.main"]

@@ -12,8 +12,8 @@ import pytest
 
 from icd.cli.main import main
 from icd.files import ScoreMaps, mask_path, read_score_maps, write_json, write_mask, write_score_maps
-from icd.foreign import write_npy
-from icd.layouts import read_layout
+from icd.foreign.layouts import read_layout
+from icd.foreign.numpy_files import write_npy
 from icd.provenance import write_run
 
 

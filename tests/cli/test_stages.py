@@ -9,9 +9,10 @@ import pytest
 from runs import CLASSES, execute, make_data
 
 from icd.files import ScoreMaps, read_mask, read_superpixels, score_maps_path, write_score_maps
-from icd.foreign import write_npy
+from icd.foreign.numpy_files import write_npy
+from icd.methods.icd import icd_seed
 from icd.provenance import read_run
-from icd.refine.seeds import cam_seed, icd_seed
+from icd.refine.seeds import cam_seed
 
 ICD = [sys.executable, "-m", "icd.cli.main"]
 

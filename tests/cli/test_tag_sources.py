@@ -21,7 +21,7 @@ from icd.files import (
     write_mask,
     write_score_maps,
 )
-from icd.foreign import write_npy
+from icd.foreign.numpy_files import write_npy
 from icd.provenance import write_run
 
 IDS = ("a", "b", "c")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
-from icd.data.dataset import TagDataset
+from icd.data.dataset import ImageDataset
 from icd.files import write_mask, write_superpixels
 
 CLASSES = ("cat", "cow", "dog")
@@ -30,7 +30,7 @@ class SmallFolder:
 
     def dataset(self, superpixels=True):
         planes = {"superpixel": self.root / "superpixels"} if superpixels else {}
-        return TagDataset(self.root / "images", self.root / "tags", self.ids, CLASSES, planes)
+        return ImageDataset(self.root / "images", self.root / "tags", self.ids, CLASSES, planes)
 
     def arguments(self):
         """The arguments of `icd data check` for this folder."""

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from icd.classes import VOC_CLASSES
 from icd.data.augment import PAD_VALUE, ScaledCrop
-from icd.data.dataset import TagDataset
+from icd.data.dataset import ImageDataset
 from icd.data.tags import multi_hot
 from icd.data.views import Frame
 from icd.files import read_list
@@ -22,7 +22,7 @@ seeds = st.integers(0, 2**32 - 1)
 @pytest.fixture(scope="module")
 def pictures(golden):
     loader, raw = golden / "icd" / "loader", golden / "icd" / "superpixel_raw"
-    return TagDataset(raw, loader, read_list(loader / "list.txt"), VOC_CLASSES, {"superpixel": raw})
+    return ImageDataset(raw, loader, read_list(loader / "list.txt"), VOC_CLASSES, {"superpixel": raw})
 
 
 def test_golden_training_batch(golden, pictures, parity):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from runs import recipe_of
 
 from icd.data.augment import ScaledCrop
 from icd.data.batches import InferenceBatches, TrainBatches, random_stream
@@ -17,8 +18,8 @@ CROP = ScaledCrop(32, (0.5, 0.75, 1, 1.25, 1.5))
 
 
 def _epochs(small, workers=0, seed=3, epochs=(0, 1), start=0):
-    batches = TrainBatches(small.dataset(), 2, CROP, seed, workers)
-    collected = [batch for number in epochs for batch in batches.epoch(number, start)]
+    batches = TrainBatches(small.dataset(), recipe_of(2), CROP, seed, workers)
+    collected = [batch for number in epochs for (batch,) in batches.epoch(number, start)]
     batches.close()
     return collected
 
@@ -41,8 +42,8 @@ def test_shapes_and_types(small):
 
 
 def test_without_superpixels_there_are_none(small):
-    batches = TrainBatches(small.dataset(superpixels=False), 2, CROP, 0)
-    assert set(next(batches.epoch(0))) == {"image", "label", "ids"}
+    batches = TrainBatches(small.dataset(superpixels=False), recipe_of(2), CROP, 0)
+    assert set(next(batches.epoch(0))[0]) == {"image", "label", "ids"}
 
 
 @pytest.mark.parametrize("workers", [1, 3])
@@ -59,7 +60,8 @@ def test_an_epoch_can_begin_in_the_middle(small, workers):
 
 def test_a_sample_does_not_depend_on_its_neighbours(small):
     alone = {
-        batch["ids"][0]: batch["image"][0] for batch in TrainBatches(small.dataset(), 1, CROP, 3).epoch(0)
+        batch["ids"][0]: batch["image"][0]
+        for (batch,) in TrainBatches(small.dataset(), recipe_of(1), CROP, 3).epoch(0)
     }
     for batch in _epochs(small, epochs=(0,)):
         for image_id, image in zip(batch["ids"], batch["image"]):
@@ -78,7 +80,7 @@ def test_epochs_and_seeds_differ(small):
 def test_an_epoch_sees_every_image_once_and_drops_the_rest(small):
     ids = [image_id for batch in _epochs(small, epochs=(0,)) for image_id in batch["ids"]]
     assert sorted(ids) == small.ids
-    batches = TrainBatches(small.dataset(), 4, CROP, 0)
+    batches = TrainBatches(small.dataset(), recipe_of(4), CROP, 0)
     assert len(batches) == len(list(batches.epoch(0))) == 1
 
 
@@ -95,9 +97,9 @@ def test_random_streams_differ(keys):
 
 def test_a_batch_larger_than_the_list_is_refused(small):
     with pytest.raises(
-        InputError, match="--batch-size: expected at most .*7 for a list of 6. Give --batch-size 6"
+        InputError, match="--batch-size: expected at most .*7 images for a list of 6. Give --batch-size 6"
     ):
-        TrainBatches(small.dataset(), 7, CROP, 0)
+        TrainBatches(small.dataset(), recipe_of(7), CROP, 0)
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -130,3 +132,10 @@ def test_the_last_inference_batch_may_be_smaller(small):
 def test_nothing_left_gives_no_batch(small):
     batches = InferenceBatches(small.dataset(), 4, Frame(60), set(small.ids))
     assert len(batches) == 0 and list(batches) == []
+
+
+def test_batches_come_in_groups_of_what_a_step_accumulates(small):
+    batches = TrainBatches(small.dataset(), recipe_of(2, accumulation=2), CROP, 0)
+    assert [len(group) for group in batches.epoch(0)] == [2] and len(batches) == 1
+    kept = TrainBatches(small.dataset(), recipe_of(4, accumulation=2, keep_last_batch=True), CROP, 0)
+    assert [[len(batch["ids"]) for batch in group] for group in kept.epoch(0)] == [[4, 2]]

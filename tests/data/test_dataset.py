@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 from small_folder import CLASSES
 
-from icd.data.dataset import TagDataset
+from icd.data.dataset import ImageDataset
 from icd.errors import InputError
 from icd.files import write_superpixels
 
@@ -56,14 +56,14 @@ def test_missing_folder_is_refused(small, place):
     folders = [small.root / "images", small.root / "tags", small.root / "superpixels"]
     folders[place] = small.root / "nowhere"
     with pytest.raises(InputError, match="nowhere: expected a folder.*; found nothing there"):
-        TagDataset(folders[0], folders[1], small.ids, CLASSES, {"superpixel": folders[2]})
+        ImageDataset(folders[0], folders[1], small.ids, CLASSES, {"superpixel": folders[2]})
 
 
 def test_file_in_the_place_of_a_folder_is_refused(small):
     with pytest.raises(InputError, match="expected a folder; found a file"):
-        TagDataset(small.root / "list.txt", small.root / "tags", small.ids, CLASSES)
+        ImageDataset(small.root / "list.txt", small.root / "tags", small.ids, CLASSES)
 
 
 def test_no_ids_are_refused(small):
     with pytest.raises(InputError, match="at least one id"):
-        TagDataset(small.root / "images", small.root / "tags", [], CLASSES)
+        ImageDataset(small.root / "images", small.root / "tags", [], CLASSES)

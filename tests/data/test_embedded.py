@@ -9,7 +9,7 @@ import pytest
 
 from icd.data import embedded, scenes
 from icd.data.check import RunFolders, check_run
-from icd.data.dataset import TagDataset
+from icd.data.dataset import ImageDataset
 from icd.data.embedded import prepare_embedded
 from icd.data.scenes import draw_scene
 from icd.data.tags import annotation_path, read_tags
@@ -145,7 +145,9 @@ def test_two_at_once_end_with_one(few, tmp_path, monkeypatch):
 
     monkeypatch.setattr(embedded, "_write_set", be_overtaken)
     paths = prepare_embedded(tmp_path / "set")
-    dataset = TagDataset(paths.image_root, paths.annotation_root, read_list(paths.data_list), scenes.CLASSES)
+    dataset = ImageDataset(
+        paths.image_root, paths.annotation_root, read_list(paths.data_list), scenes.CLASSES
+    )
     assert all(dataset.load(index) for index in range(len(dataset)))
     assert [path.name for path in tmp_path.iterdir()] == ["set"]
 

@@ -10,12 +10,13 @@ import pytest
 from coco_file import CATEGORY_IDS, write_coco
 from hypothesis import given
 from hypothesis import strategies as st
+from runs import recipe_of
 from small_folder import CLASSES, write_tags
 
 from icd.classes import COCO_CLASSES, VOC_CLASSES
 from icd.data.augment import ScaledCrop
 from icd.data.batches import TrainBatches
-from icd.data.dataset import TagDataset
+from icd.data.dataset import ImageDataset
 from icd.data.tags import multi_hot, open_tags
 from icd.errors import InputError
 
@@ -218,16 +219,16 @@ def test_damaged_lists_are_refused(tmp_path, content, found):
 def test_training_reads_tags_of_a_file(small, workers):
     tags = {image_id: small.dataset().tags(index) for index, image_id in enumerate(small.ids)}
     path = write_csv(small.root / "tags.csv", tags, CLASSES)
-    dataset = TagDataset(small.root / "images", path, small.ids, CLASSES)
-    batches = TrainBatches(dataset, 2, ScaledCrop(32, (1,)), 0, workers)
-    labels = {i: label for batch in batches.epoch(0) for i, label in zip(batch["ids"], batch["label"])}
+    dataset = ImageDataset(small.root / "images", path, small.ids, CLASSES)
+    batches = TrainBatches(dataset, recipe_of(2), ScaledCrop(32, (1,)), 0, workers)
+    labels = {i: label for (batch,) in batches.epoch(0) for i, label in zip(batch["ids"], batch["label"])}
     batches.close()
     assert {i: tuple(np.flatnonzero(label) + 1) for i, label in labels.items()} == tags
 
 
 def test_training_names_the_image_without_tags(small):
     path = write_csv(small.root / "tags.csv", {**dict.fromkeys(small.ids, (1,)), "image_3": ()}, CLASSES)
-    dataset = TagDataset(small.root / "images", path, small.ids, CLASSES)
+    dataset = ImageDataset(small.root / "images", path, small.ids, CLASSES)
     assert dataset.load(2)[2] == (1,)
     with pytest.raises(InputError, match="tags.csv: expected at least one tag of image_3; found none"):
         dataset.load(3)

@@ -6,12 +6,12 @@ import json
 
 import numpy as np
 import pytest
-from runs import CLASSES, make_data
+from runs import CLASSES, make_data, recipe_of
 
 from icd.compat import mx
 from icd.data.augment import ScaledCrop
 from icd.data.batches import TrainBatches
-from icd.data.dataset import TagDataset
+from icd.data.dataset import ImageDataset
 from icd.engine.build import build_method
 from icd.engine.checkpoint import checkpoints
 from icd.engine.fit import FitOptions, fit, make_trainer, train_step
@@ -27,8 +27,8 @@ from icd.methods import make_recipe
 def batches(tmp_path):
     data = make_data(tmp_path / "data")
     ids = read_list(data / "list.txt")
-    dataset = TagDataset(data / "JPEGImages", data / "Annotations", ids, CLASSES)
-    return TrainBatches(dataset, 4, ScaledCrop(65, (1.0,)), seed=0)
+    dataset = ImageDataset(data / "JPEGImages", data / "Annotations", ids, CLASSES)
+    return TrainBatches(dataset, recipe_of(4), ScaledCrop(65, (1.0,)), seed=0)
 
 
 def test_poly_schedule_of_the_recipe():
@@ -73,12 +73,12 @@ def test_bad_loss_is_found_before_a_checkpoint_even_if_no_line_is_due(batches, t
 def test_two_devices_equal_one(batches):
     """Without batch norm in training mode the split must not matter."""
     results = []
-    batch = next(batches.epoch(0))
+    (batch,) = next(batches.epoch(0))
     for contexts in ([mx.cpu(0)], [mx.cpu(0), mx.cpu(1)]):
         method = build_method("cam", "vgg16", 2, contexts, recipe=make_recipe("cam", {"dropout": 0.0}))
         trainer = make_trainer(method, len(contexts))
         for _ in range(2):
-            losses = train_step(method, trainer, split_batch(batch, contexts), 4)
+            losses = train_step(method, trainer, [split_batch(batch, contexts)])
         results.append(
             (losses["cam"].asscalar(), method.collect_params()["fc8_weight"].data(contexts[0]).asnumpy())
         )
@@ -88,14 +88,14 @@ def test_two_devices_equal_one(batches):
 
 def test_a_device_without_images_takes_no_part(batches):
     """A last batch of one image, after a full one: the idle device must neither add its old gradient nor stay behind."""
-    batch = next(batches.epoch(0))
+    (batch,) = next(batches.epoch(0))
     single = {name: values[:1] for name, values in batch.items()}
     weights = []
     for contexts in ([mx.cpu(0)], [mx.cpu(0), mx.cpu(1)]):
         method = build_method("cam", "vgg16", 2, contexts, recipe=make_recipe("cam", {"dropout": 0.0}))
         trainer = make_trainer(method, len(contexts))
         for part in (batch, single, batch):
-            train_step(method, trainer, split_batch(part, contexts), len(part["ids"]))
+            train_step(method, trainer, [split_batch(part, contexts)])
         weights += method.collect_params()["fc8_weight"].list_data()
     for other in weights[1:]:
         np.testing.assert_allclose(weights[0].asnumpy(), other.asnumpy(), rtol=1e-3, atol=1e-5)
@@ -138,7 +138,7 @@ def test_goes_on_behind_an_epoch_whose_end_was_cut_off(batches, tmp_path):
 
 
 def test_split_gives_every_image_once(batches):
-    batch = next(batches.epoch(0))
+    (batch,) = next(batches.epoch(0))
     for count in (1, 2, 3, 6):
         parts = split_batch(batch, [mx.cpu(index) for index in range(count)])
         images = np.concatenate([part["image"].asnumpy() for part in parts])

@@ -10,7 +10,7 @@ from icd.classes import VOC_CLASSES
 from icd.errors import InputError
 from icd.evaluate import score_masks, threshold_curve
 from icd.files import write_mask
-from icd.foreign import write_npy
+from icd.foreign.numpy_files import write_npy
 
 PART = "evaluation"
 SIX = [str(k) for k in range(6)]

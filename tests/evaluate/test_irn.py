@@ -10,7 +10,7 @@ import pytest
 from icd.classes import VOC_CLASSES
 from icd.evaluate import score_masks, threshold_curve
 from icd.evaluate.show import scores_text
-from icd.foreign import write_npy
+from icd.foreign.numpy_files import write_npy
 
 NAMES = VOC_CLASSES[:5]
 

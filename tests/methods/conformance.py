@@ -66,7 +66,7 @@ class MethodConformance:
     def train(self, method, trainer, steps):
         for step in steps:
             mx.random.seed(step_seed(0, 0, step))
-            losses = train_step(method, trainer, [make_batch(step)], BATCH)
+            losses = train_step(method, trainer, [[make_batch(step)]])
         return {name: value.asscalar() for name, value in losses.items()}
 
     def test_losses_and_gradients_are_finite(self):

@@ -18,8 +18,7 @@ from icd.engine.fit import make_trainer
 from icd.engine.localize import localize_views, score_maps_of
 from icd.files import ScoreMaps, encode_mask, read_mask
 from icd.methods import create_method, make_recipe
-from icd.methods.drs import Suppression, resize_corners
-from icd.refine.seeds import drs_seed
+from icd.methods.drs import Suppression, drs_seed, resize_corners
 
 NDArray = mx.nd.array
 
@@ -144,7 +143,7 @@ def two_steps(method, part, g, parity, what, norm_limits, decay_limit, loss_limi
     losses = []
     for step in (1, 2):
         with mx.autograd.record():
-            total = sum(method.losses(method(part["image"]), part).values())
+            total = sum(method.losses(method(part["image"]), part, {}).values())
         total.backward()
         losses.append(total.asscalar() / count)
         gradients = [parameters[n].grad().asnumpy() / count for n in names]
@@ -162,7 +161,7 @@ def two_steps(method, part, g, parity, what, norm_limits, decay_limit, loss_limi
         parity(
             title, "decay of weights (of the golden README's limit)", deviations, np.zeros(len(weights)), 1
         )
-    losses.append(sum(method.losses(method(part["image"]), part).values()).asscalar() / count)
+    losses.append(sum(method.losses(method(part["image"]), part, {}).values()).asscalar() / count)
     parity(what, "losses", losses, [*g["loss"], g["loss_after_2_steps"]], loss_limit)
 
 

@@ -49,7 +49,7 @@ def test_losses(golden, parity, name):
         method = create_method("eps", create_backbone("small"), num_classes, recipe)
         cam.attach_grad()
         with mx.autograd.record():
-            terms = method.losses(cam, part)
+            terms = method.losses(cam, part, {})
         terms["saliency"].backward()
         ours = np.array([terms["cam"].asscalar(), terms["saliency"].asscalar()]) / count
         parity("EPS losses", f"{what}: both terms", ours, g["losses"][index, :2], 2e-6)
@@ -60,7 +60,7 @@ def test_losses(golden, parity, name):
         )
         if index == 0:
             with mx.autograd.record():
-                total = sum(method.losses(cam, part).values())
+                total = sum(method.losses(cam, part, {}).values())
             total.backward()
             gradient = cam.grad.asnumpy()[:, channels] / count
             parity("EPS losses", f"{what}: gradient of the sum", gradient, g["grad_total_cam"], 2e-8)
@@ -108,7 +108,7 @@ def test_worked_example(parity):
         maps = NDArray(cam)
         maps.attach_grad()
         with mx.autograd.record():
-            terms = method.losses(maps, {"saliency": NDArray(saliency), "label": NDArray(label)})
+            terms = method.losses(maps, {"saliency": NDArray(saliency), "label": NDArray(label)}, {})
         terms["saliency"].backward()
         what = f"EPS 9, tau {tau}, lambda {share}"
         ours = [terms["cam"].asscalar() / 2, terms["saliency"].asscalar() / 2]
@@ -136,7 +136,7 @@ def test_training_graph(golden, parity, name):
     with mx.autograd.record(
         train_mode=False
     ):  # the dropouts of the golden are off, batch norm is frozen anyway
-        terms = method.losses(method(unnormalised(g["input"])), part)
+        terms = method.losses(method(unnormalised(g["input"])), part, {})
         total = sum(terms.values())
     total.backward(train_mode=False)
     ours = [terms["cam"].asscalar(), terms["saliency"].asscalar(), total.asscalar()]

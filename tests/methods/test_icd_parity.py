@@ -12,8 +12,9 @@ from tables import compare_tables, decays
 from icd.backbones import create_backbone
 from icd.compat import mx
 from icd.engine.fit import make_trainer, train_step
+from icd.engine.world import World
 from icd.methods import create_method, make_recipe
-from icd.methods.base import TagLoss
+from icd.methods.classification import TagLoss
 from icd.methods.icd import BottomUpLoss, Network, SignStatistics, SuperpixelRefinement, TopDownLoss
 
 NDArray = mx.nd.array
@@ -81,7 +82,7 @@ def test_bottom_up_worked_example(parity):
 
 
 def accumulate(method, cam, s, label):
-    method.update_state([(cam, s, None)], [{"label": label}])
+    method.gather([(cam, s, None)], [{"label": label}], World())
 
 
 def small_icd(num_classes):
@@ -215,8 +216,8 @@ def test_forward_and_gradients_of_the_whole_graph(golden, parity):
     with mx.autograd.record():
         outputs = method(part["image"])
         with mx.autograd.pause():
-            method.update_state([outputs], [part])
-        losses = method.losses(outputs, part)
+            gathered = method.gather([outputs], [part], World())
+        losses = method.losses(outputs, part, gathered)
         total = sum(losses.values())
     total.backward()
     cam, s, z = outputs
@@ -256,7 +257,7 @@ def test_three_optimizer_steps(golden, parity):
     initial = {names[i]: parameters[names[i]].data().asnumpy().astype(np.float64) for i in trained}
     limits = {1: (3e-3, 0.05), 2: (2e-3, 0.15), 3: (5e-3, 0.15)}
     for step in (1, 2, 3):
-        losses = train_step(method, trainer, [part], 2)
+        losses = train_step(method, trainer, [[part]])
         chosen = [names[i] for i in trained]
         deltas = [parameters[n].data().asnumpy() - initial[n] for n in chosen]
         gradients = [parameters[n].grad().asnumpy() for n in chosen]
@@ -330,7 +331,7 @@ def test_two_devices_count_as_one():
     whole, split = small_icd(3), small_icd(3)
     accumulate(whole, cam, s, label)
     halves = [slice(0, 1), slice(1, 4)]
-    split.update_state([(cam[h], s[h], None) for h in halves], [{"label": label[h]} for h in halves])
+    split.gather([(cam[h], s[h], None) for h in halves], [{"label": label[h]} for h in halves], World())
     np.testing.assert_allclose(
         whole.sign_buffer.data().asnumpy(), split.sign_buffer.data().asnumpy(), atol=1e-7
     )

@@ -14,7 +14,8 @@ from icd.data.tags import read_tags
 from icd.errors import InputError
 from icd.files import ScoreMaps, read_mask, read_saliency
 from icd.grid import maps_on_image
-from icd.refine.seeds import cam_seed, crf_seed, icd_seed
+from icd.methods.icd import icd_seed
+from icd.refine.seeds import cam_seed, crf_seed
 
 
 def whole_frame(classes, maps, size, frame=513):

@@ -14,8 +14,8 @@ from icd.backbones import create_backbone
 from icd.compat import mx
 from icd.engine.parameters import load_arrays, load_checkpoint_weights, load_pretrained
 from icd.errors import InputError
+from icd.foreign.torchfile import read_torch, write_torch
 from icd.methods import create_method, make_recipe
-from icd.torchfile import read_torch, write_torch
 from icd.weights.convert import convert, convert_back
 from icd.weights.families import FAMILIES
 

@@ -19,7 +19,7 @@ from hypothesis.extra import numpy as arrays
 from state_dicts import MAGIC, PROTOCOL, Reduced, file_of_2017
 
 from icd.errors import InputError
-from icd.torchfile import read_torch, write_torch
+from icd.foreign.torchfile import read_torch, write_torch
 
 FORMATS = ("zip", "legacy")
 
@@ -236,7 +236,7 @@ LIMITED = """
 import resource, sys
 resource.setrlimit(resource.RLIMIT_AS, (2 << 30, 2 << 30))
 from icd.errors import InputError
-from icd.torchfile import read_torch
+from icd.foreign.torchfile import read_torch
 try:
     read_torch(sys.argv[1])
 except InputError as error:

@@ -17,7 +17,7 @@ import numpy as np
 
 from icd.errors import InputError
 from icd.files import open_atomic
-from icd.pickles import Pending, Unpickler, finished
+from icd.foreign.pickles import Pending, Unpickler, finished
 
 _WANTED = "a checkpoint of torch.save"
 _REMEDY = "Only tensors, numpy arrays and plain values are read; with other things in it, save its state_dict alone."

@@ -13,8 +13,8 @@ import numpy as np
 
 from icd.errors import InputError
 from icd.files import write_atomic
-from icd.pickles import finished
-from icd.torchfile import TorchUnpickler
+from icd.foreign.pickles import finished
+from icd.foreign.torchfile import TorchUnpickler
 
 _WANTED = "a .npy file with an array or a dictionary of arrays"
 _REMEDY = "Only numpy arrays, torch tensors and plain values are read from pickles."

@@ -2,7 +2,7 @@
 
 In: a stream with a pickle. Out: dictionaries, lists, plain values and numpy arrays. The few names that a pickle may use
 stand for small constructors of this package; numpy's own are never called with what the file says, because a crafted dtype
-can make them read any memory. `icd.torchfile` adds torch's tensors.
+can make them read any memory. `icd.foreign.torchfile` adds torch's tensors.
 """
 
 from __future__ import annotations

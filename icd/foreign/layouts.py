@@ -24,7 +24,7 @@ import numpy as np
 
 from icd.errors import InputError
 from icd.files import ScoreMaps, read_list, read_score_maps, write_score_maps
-from icd.foreign import read_npy, write_npy
+from icd.foreign.numpy_files import read_npy, write_npy
 from icd.grid import maps_on_image
 
 LAYOUTS = ("npz", "psa", "crf", "irn", "icd")

@@ -1,0 +1,127 @@
+"""What several papers share: the classification branch, the tag loss, ICD's way of showing images.
+
+In: trunk features of a backbone, tags. Out: class activation maps and their loss.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from icd.compat import mx
+from icd.data.augment import ScaledCrop
+from icd.data.views import Frame
+from icd.recipe import BaseRecipe, entry
+from icd.trainable import Method, set_rate
+
+HybridBlock = mx.gluon.HybridBlock
+nn = mx.gluon.nn
+
+
+@dataclass(frozen=True)
+class ClassifierRecipe(BaseRecipe):
+    """Hyper-parameters of the classification network as published with ICD (CVPR 2020, and the code of its authors)."""
+
+    image_size: int = 321
+    batch_size: int = 32
+    num_epoch: int = 20
+    learning_rate: float = 1e-3
+    weight_decay: float = 5e-4
+    optimizer: str = "sgd"
+    schedule: str = "poly_by_epoch"
+    dropout: float = entry("probability before the classifier", 0.5, least=0, most=1)
+    scales: tuple = entry("of the image in training; one is drawn", (0.5, 0.75, 1.0, 1.25, 1.5), least=0.01)
+
+
+EMBEDDED = {
+    "image_size": 129,
+    "batch_size": 8,
+    "num_epoch": 12,
+    "learning_rate": 0.003,
+    "dropout": 0.0,
+    "scales": (0.75, 1.0, 1.25),
+}
+
+
+class FramedMethod(Method):
+    """A method that trains on crops of scaled images and sees whole images in one frame, as ICD's code does."""
+
+    @staticmethod
+    def augmentation(recipe):
+        """Scale by one of `recipe.scales`, mirror, crop."""
+        return ScaledCrop(recipe.image_size, tuple(recipe.scales))
+
+    @staticmethod
+    def presentation(recipe, infer_size):
+        """The image in a frame of the user's size."""
+        return Frame(infer_size)
+
+
+class TagClassifier(HybridBlock):
+    """The classification branch: a top of the backbone and a 1x1 convolution, whose output is the CAM itself.
+
+    The map is averaged over the grid to give one logit a class, so no separate weighting of features is needed.
+    Source: Zhou et al., CVPR 2016, in the fully convolutional form of Fan et al., CVPR 2020.
+    """
+
+    def __init__(self, backbone, num_outputs, dropout, pooled=True, bias=True):
+        super().__init__(prefix="")
+        self.top = backbone.make_top(dropout, pooled=pooled)
+        # Without bias as in PyTorch's family: Xavier's uniform distribution.
+        weight = None if bias else mx.init.Xavier(rnd_type="uniform", factor_type="avg", magnitude=3)
+        self.fc8 = nn.Conv2D(
+            num_outputs,
+            1,
+            in_channels=self.top.channels,
+            use_bias=bias,
+            weight_initializer=weight,
+            prefix="fc8_",
+        )
+
+    def hybrid_forward(self, F, features):
+        """Map trunk features to class activation maps (N, C, h, w)."""
+        return self.fc8(self.top(features)[0])
+
+
+class ClassifierNetwork(HybridBlock):
+    """A backbone and a classification branch; arguments as for `TagClassifier`."""
+
+    def __init__(self, backbone, num_outputs, dropout, pooled=True, bias=True):
+        super().__init__(prefix="")
+        self.backbone = backbone
+        self.classifier = TagClassifier(backbone, num_outputs, dropout, pooled, bias)
+
+    def hybrid_forward(self, F, images):
+        """Map images (N, 3, S, S) to class activation maps (N, C, h, w)."""
+        return self.classifier(self.backbone(images))
+
+
+class TagLoss(HybridBlock):
+    """Binary cross-entropy of the averaged map with the tags, summed over images and summed or averaged over classes.
+
+    Parameters
+    ----------
+    average : bool
+        Over the classes, as PyTorch's multi-label soft margin loss does.
+    """
+
+    def __init__(self, average=False):
+        super().__init__(prefix="")
+        self.average = average
+
+    def hybrid_forward(self, F, cam, label):
+        """Map CAM (N, C, h, w) and tags (N, C) to the loss (1,)."""
+        loss = binary_cross_entropy(F, F.mean(cam, axis=(2, 3)), label)
+        return F.sum(F.mean(loss, axis=1) if self.average else loss)
+
+
+def binary_cross_entropy(F, logit, target):
+    """Element-wise binary cross-entropy of sigmoid(logit); its derivative is sigmoid(logit) - target, also at 0."""
+    return F.Activation(logit, act_type="softrelu") - logit * target
+
+
+def set_rates(method, pretrained, new_layers) -> None:
+    """Set the learning-rate multipliers of a recipe on the blocks that start from pretrained weights and on new layers."""
+    for block in pretrained:
+        set_rate(block, method.recipe.backbone_multiplier)
+    for block in new_layers:
+        set_rate(block, method.recipe.new_layer_multiplier)
