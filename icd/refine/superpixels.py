@@ -42,8 +42,7 @@ def segment(image, k=75.0, sigma=0.8, min_size=None) -> np.ndarray:
 
     Notes
     -----
-    One image is one thread's work; for many images call it from several threads, as `segment_files` of
-    `icd.refine.superpixel_stage` does.
+    One image is one thread's work; for many images call it from several threads or processes.
     The labels are those of the original tool built with GNU libstdc++, ties between equal weights included, whatever
     compiler and standard library built this package.
     """

@@ -91,6 +91,13 @@ def backbone_file(backbone: str, folder=FOLDER) -> Path:
     )
 
 
+def pretrained_of(backbone: str):
+    """Where the weights of a backbone that starts from weights are looked for; None for one that starts from nothing."""
+    from icd.backbones import find_backbone  # here: listing weights needs no MXNet
+
+    return backbone_file(backbone) if find_backbone(backbone).pretrained_names else None
+
+
 def explain(name: str, folder=FOLDER) -> str:
     """What to do where weights are missing: where each file comes from, where to put it, and how to convert it.
 
