@@ -473,4 +473,4 @@ def _facts(run: Run) -> dict:
 
 def needs_pretrained(backbone: str) -> bool:
     """Whether a backbone starts from pretrained weights."""
-    return bool(find_backbone(backbone).pretrained_names)
+    return find_backbone(backbone).pretrained

@@ -1,4 +1,4 @@
-"""A method, ready to train or to localize. In: names and settings. Out: the method on its devices, with initial weights."""
+"""A method or a backbone, ready for use. In: names and settings. Out: the network on its devices, with initial weights."""
 
 from __future__ import annotations
 
@@ -42,3 +42,33 @@ def build_method(name, backbone, num_classes, contexts, *, seed=0, pretrained=No
     method.start()
     method.hybridize()
     return method
+
+
+def build_backbone(name: str, contexts, *, pretrained=None, stride=None, seed=0, **options):
+    """Make a backbone alone, with initial weights.
+
+    Parameters
+    ----------
+    name : str
+        A key of `icd.backbones.BACKBONES`.
+    contexts : list of mxnet.Context
+    pretrained : str or os.PathLike, optional
+        `.params` file, which must hold every parameter of the trunk; its top and classifier are left aside.
+    stride, options
+        As for `icd.backbones.create_backbone`.
+    seed : int
+        Of the initial weights where there is no file.
+
+    Raises
+    ------
+    InputError
+        An unknown name or stride, or a pretrained file that does not fit.
+    """
+    mx.random.seed(seed)
+    backbone = create_backbone(name, stride, **options)
+    backbone.initialize(mx.init.Normal(0.01), ctx=contexts)
+    backbone(mx.nd.zeros((1, 3, PROBE_SIZE, PROBE_SIZE), contexts[0]))
+    if pretrained is not None:
+        load_pretrained(backbone, pretrained, backbone)
+    backbone.hybridize()
+    return backbone
