@@ -24,10 +24,10 @@ def find_trainable(name: str) -> type:
     return METHODS[name]
 
 
-def make_trainable(name: str, backbone: str, num_classes: int, recipe=None):
-    """Put a trainable together, without weights; arguments and errors as of `build_trainable`."""
+def make_trainable(name: str, backbone, num_classes: int, recipe=None):
+    """Put a trainable together, without weights; `backbone` is a block, the rest and the errors as of `build_trainable`."""
     kind = find_trainable(name)
-    return kind(create_backbone(backbone), num_classes, recipe or next(iter(kind.recipes.values())))
+    return kind(backbone, num_classes, recipe or next(iter(kind.recipes.values())))
 
 
 def build_trainable(name, backbone, num_classes, contexts, *, seed=0, pretrained=None, recipe=None):
@@ -53,11 +53,42 @@ def build_trainable(name, backbone, num_classes, contexts, *, seed=0, pretrained
         An unknown name, a backbone that does not suit, or a pretrained file that does not fit.
     """
     mx.random.seed(seed)
-    trainable = make_trainable(name, backbone, num_classes, recipe)
+    network = create_backbone(backbone)
+    trainable = make_trainable(name, network, num_classes, recipe)
     trainable.initialize(mx.init.Normal(0.01), ctx=contexts)
     trainable(mx.nd.zeros((1, 3, PROBE_SIZE, PROBE_SIZE), contexts[0]))
     if pretrained is not None:
-        load_pretrained(trainable, pretrained, trainable.network.backbone)
+        load_pretrained(trainable, pretrained, network)
     trainable.start()
     trainable.hybridize()
     return trainable
+
+
+def build_backbone(name: str, contexts, *, pretrained=None, stride=None, seed=0, **options):
+    """Make a backbone alone, with initial weights.
+
+    Parameters
+    ----------
+    name : str
+        A key of `icd.backbones.BACKBONES`.
+    contexts : list of mxnet.Context
+    pretrained : str or os.PathLike, optional
+        `.params` file, which must hold every parameter of the trunk; its top and classifier are left aside.
+    stride, options
+        As for `icd.backbones.create_backbone`.
+    seed : int
+        Of the initial weights where there is no file.
+
+    Raises
+    ------
+    InputError
+        An unknown name or stride, or a pretrained file that does not fit.
+    """
+    mx.random.seed(seed)
+    backbone = create_backbone(name, stride, **options)
+    backbone.initialize(mx.init.Normal(0.01), ctx=contexts)
+    backbone(mx.nd.zeros((1, 3, PROBE_SIZE, PROBE_SIZE), contexts[0]))
+    if pretrained is not None:
+        load_pretrained(backbone, pretrained, backbone)
+    backbone.hybridize()
+    return backbone

@@ -5,11 +5,15 @@ In: a method, a file. Out: the method with its arrays filled, or an error that l
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
+from typing import NamedTuple
 
 from icd.compat import mx
 from icd.errors import InputError
 from icd.files import atomic_path
+
+SHOWN = 5  # names of each kind of problem
 
 
 def checkpoint_name(name: str, auxiliary: bool) -> str:
@@ -57,7 +61,15 @@ def load_arrays(path) -> dict:
     return {name.split(":", 1)[-1].replace("_moving_", "_running_"): array for name, array in arrays.items()}
 
 
-def fill(method, arrays: dict, path, required) -> list:
+class Loaded(NamedTuple):
+    """What a pretrained file gave: the parameters filled; the prefix of the file's names; what nobody wanted."""
+
+    names: list
+    prefix: str
+    left: list
+
+
+def fill(method, arrays: dict, path, required, problems=None) -> list:
     """Fill a method's parameters from arrays of the same names.
 
     Parameters
@@ -69,6 +81,8 @@ def fill(method, arrays: dict, path, required) -> list:
     required : callable
         Tells of a parameter's name whether the file must hold it. A parameter that is not required keeps its value
         when the file lacks it or has it in another shape (a classifier for other classes).
+    problems : dict of list, optional
+        Further problems of the file, by what they are.
 
     Returns
     -------
@@ -78,26 +92,32 @@ def fill(method, arrays: dict, path, required) -> list:
     Raises
     ------
     InputError
-        Listing every required array that is missing or misshapen, and every array with a value that is not finite.
+        Counting every required array that is missing or misshapen, every array with a value that is not finite, and the
+        further problems; the first of each kind are named.
     """
-    problems, found = [], {}
+    found, missing, misshapen, infinite = {}, [], [], []
     for name, parameter in method.collect_params().items():
         array = arrays.get(name.replace("_moving_", "_running_"))
         if array is None:
-            if required(name):
-                problems.append(f"{name} {parameter.shape} is missing")
+            missing += [f"{name} {parameter.shape}"] if required(name) else []
         elif array.shape != parameter.shape:
-            if required(name):
-                problems.append(f"{name} is {array.shape}, not {parameter.shape}")
+            misshapen += [f"{name} is {array.shape}, not {parameter.shape}"] if required(name) else []
         elif not bool(mx.nd.contrib.isfinite(array.astype("float32")).min().asscalar()):
-            problems.append(f"{name} holds values that are not finite")
+            infinite.append(name)
         else:
             found[name] = array
-    if problems:
-        raise InputError(path, "the network's arrays", "; ".join(problems), "Give weights of this network.")
+    kinds = {"missing": missing, "of another shape": misshapen, "not finite": infinite, **(problems or {})}
+    report = "; ".join(f"{len(names)} {kind}: {_some(names)}" for kind, names in kinds.items() if names)
+    if report:
+        raise InputError(path, "the network's arrays", report, "Give weights of this network.")
     for name, array in found.items():
         method.collect_params()[name].set_data(array.astype("float32"))
     return list(found)
+
+
+def _some(names: list) -> str:
+    rest = len(names) - SHOWN
+    return ", ".join(names[:SHOWN]) + (f" and {rest} more" if rest > 0 else "")
 
 
 def load_checkpoint_weights(method, path) -> None:
@@ -108,11 +128,67 @@ def load_checkpoint_weights(method, path) -> None:
     fill(method, arrays, path, lambda name: name not in optional)
 
 
-def load_pretrained(method, path, backbone) -> list:
-    """Load a backbone's pretrained weights strictly, everything else where it fits; returns the names filled."""
-    arrays = backbone.rename_pretrained(load_arrays(path))
-    own = set(backbone.pretrained_parameters(method))
-    return fill(method, arrays, path, lambda name: name in own)
+def load_pretrained(block, path, backbone) -> Loaded:
+    """Load a backbone's pretrained weights strictly, everything else where it fits.
+
+    Parameters
+    ----------
+    block : mxnet.gluon.Block
+        What holds the backbone, or the backbone itself.
+    path : str or os.PathLike
+        A `.params` file under our names, PyTorch's, or those that the backbone knows of other programs, with or without a
+        prefix that all share.
+    backbone : icd.backbones.Backbone
+
+    Raises
+    ------
+    InputError
+        As for `fill`; also where the file holds more layers of the trunk than the trunk has. Classifiers and heads that
+        nobody wants are left aside.
+    """
+    arrays, prefix = rename(load_arrays(path), backbone)
+    arrays = backbone.adapt_pretrained(arrays)
+    own = backbone.pretrained_parameters()
+    wanted = {name.replace("_moving_", "_running_") for name in block.collect_params()}
+    left = [name for name in arrays if name not in wanted and not name.endswith("num_batches_tracked")]
+    known = set(backbone.new_top(0.0, False, "").collect_params())
+    layers = {name.split("_")[0] for name in backbone.pretrained_parameters()}
+    surplus = [name for name in left if name not in known and name.split("_")[0] in layers]
+    kind = "unknown" if not prefix else f"unknown behind the prefix {prefix}"
+    return Loaded(fill(block, arrays, path, own.__contains__, {kind: surplus}), prefix, left)
+
+
+def rename(arrays: dict, backbone):
+    """Give arrays the names of a backbone's parameters.
+
+    Parameters
+    ----------
+    arrays : dict of NDArray
+    backbone : icd.backbones.Backbone
+
+    Returns
+    -------
+    renamed : dict of NDArray
+        Names that the backbone does not know stay, but for the prefix and for "_" in the place of ".".
+    prefix : str
+        What all names that it knows begin with in the file.
+    """
+    table = {name: name for name in backbone.pretrained_parameters()}
+    table.update(backbone.names_elsewhere())
+    for theirs, ours in list(table.items()):
+        for gluon, torch in (("_gamma", "_weight"), ("_beta", "_bias")):
+            if ours.endswith(gluon) and theirs.endswith(gluon):
+                table.setdefault(theirs[: -len(gluon)] + torch, ours)
+    plain = {name.replace(".", "_"): array for name, array in arrays.items()}
+    prefixes = Counter()
+    for name in plain:
+        parts = name.split("_")
+        for place in range(len(parts)):
+            if "_".join(parts[place:]) in table:
+                prefixes["_".join([*parts[:place], ""])] += 1
+    prefix = max(prefixes, key=lambda text: (prefixes[text], -len(text)), default="")
+    plain = {name[len(prefix) :] if name.startswith(prefix) else name: a for name, a in plain.items()}
+    return {table.get(name, name): array for name, array in plain.items()}, prefix
 
 
 def save_weights(method, path) -> None:

@@ -163,6 +163,7 @@ class Train(Stage):
 
     def check(self):
         """Build the network, whose backbone may not suit it, and see that its weights are there."""
+        from icd.backbones import create_backbone
         from icd.engine.build import make_trainable
 
         if self.weights_given is not None and not self.weights_given.is_file():
@@ -175,7 +176,9 @@ class Train(Stage):
             found = f"a step of {self.recipe.batch_size * self.recipe.accumulation} for a list of {len(self.ids())}"
             remedy = f"Give --batch-size {max(1, len(self.ids()) // self.recipe.accumulation)} or less, or a longer list."
             raise InputError("--batch-size", "at most as many images as the list has", found, remedy)
-        make_trainable(self.trainable, self.backbone, len(self.job.data.classes), self.recipe)
+        make_trainable(
+            self.trainable, create_backbone(self.backbone), len(self.job.data.classes), self.recipe
+        )
         self._check_target()
         if self.choose_epoch == "best":
             from icd.stages.epochs import refuse_missing_epochs

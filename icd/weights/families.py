@@ -68,7 +68,7 @@ _PIXEL_CORRELATION = {"fc8": ("classes", 4096), "f8_3": (64, 512), "f8_4": (128,
 
 
 def _mxnet_key(key: str, name: str) -> str:
-    """The name of an array in MXNet's own file of model A1 (spec resnet38 6); `ResNet38.rename_pretrained` undoes it."""
+    """The name of an array in MXNet's own file of model A1 (spec resnet38 6)."""
     match = re.fullmatch(r"b(\d)(?:_(\d))?\.(conv|bn)_(branch\w+)\.\w+", key)
     if match is None:
         return name

@@ -155,7 +155,6 @@ def test_full_disk_keeps_the_last_good_checkpoint(tmp_path, limit):
 
 
 def test_pretrained_mismatches_are_all_listed(tmp_path):
-    from icd.backbones.mobilenet_v2 import MobileNetV2
 
     method = build_trainable("cam", "mobilenet_v2", 2, [mx.cpu()])
     path = tmp_path / "weights.params"
@@ -170,7 +169,7 @@ def test_pretrained_mismatches_are_all_listed(tmp_path):
     arrays[third] = arrays[third] * float("nan")
     mx.nd.save(str(path), arrays)
     with pytest.raises(InputError) as caught:
-        load_pretrained(method, path, MobileNetV2(prefix=""))
+        load_pretrained(method, path, method.network.backbone)
     for name in (first, second, third):
         assert name[4:] in str(caught.value)
 

@@ -25,7 +25,7 @@ def block_outputs(trunk, images) -> np.ndarray:
     found = []
     layers = [trunk.conv1a, *trunk.blocks]
     hooks = [layer.register_forward_hook(lambda _, __, output: found.append(output)) for layer in layers]
-    trunk.taps(mx.nd, images)
+    trunk.forward_taps(mx.nd, images)
     for hook in hooks:
         hook.detach()
     return np.array([statistics(out[0] if isinstance(out, (list, tuple)) else out) for out in found])
@@ -39,8 +39,10 @@ def statistics(array) -> list:
 @pytest.mark.parametrize("name", ["a", "b"])
 def test_taps(golden, trunk, parity, name):
     g = np.load(golden / f"resnet38/trunk_{name}.npz")
-    taps = trunk.taps(mx.nd, unnormalised(g["input"]))
-    for tap, maps in taps.items():
+    taps = trunk.forward_taps(mx.nd, unnormalised(g["input"]))
+    assert list(taps) == ["conv1", "conv2", "conv3", "conv4", "conv5", "conv6"]
+    for tap in ("conv3", "conv4", "conv5", "conv6"):
+        maps = taps[tap]
         channels = maps.shape[1]
         ours = maps.asnumpy()
         parity("ResNet-38", f"{name}: {tap}", ours[:, :: channels // 64], g[f"{tap}_ch64"], 6e-5)
@@ -98,7 +100,9 @@ def test_mxnets_own_file_is_loaded_by_name(trunk, tmp_path):
     mx.nd.save(str(tmp_path / "a1.params"), arrays)
     method = create_method("eps", create_backbone("resnet38"), 20)
     method.initialize()
-    assert len(load_pretrained(method, tmp_path / "a1.params", method.network.backbone)) == 191
+    loaded = load_pretrained(method, tmp_path / "a1.params", method.network.backbone)
+    assert len(loaded.names) == 191 and loaded.prefix == ""
+    assert sorted(loaded.left) == ["linear1000_bias", "linear1000_weight"]
     for name, parameter in trunk.collect_params().items():
         np.testing.assert_array_equal(
             method.collect_params()[name].data().asnumpy(), parameter.data().asnumpy()
@@ -106,6 +110,6 @@ def test_mxnets_own_file_is_loaded_by_name(trunk, tmp_path):
     del arrays["aux:bn7_moving_var"], arrays["arg:res4a_branch1_weight"]
     mx.nd.save(str(tmp_path / "less.params"), arrays)
     with pytest.raises(
-        InputError, match=r"b4_conv_branch1_weight .* is missing; bn7_running_var .* is missing"
+        InputError, match=r"2 missing: b4_conv_branch1_weight \(.*\), bn7_running_var \(4096,\)"
     ):
         load_pretrained(method, tmp_path / "less.params", method.network.backbone)

@@ -93,5 +93,5 @@ def test_backbones():
 def test_every_backbone_with_pretrained_weights_has_an_entry():
     backbones = pytest.importorskip("icd.backbones").BACKBONES
     for name, backbone in backbones.items():
-        if backbone.pretrained_names:
+        if backbone.pretrained:
             assert backbone_file(name)
