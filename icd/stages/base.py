@@ -157,7 +157,7 @@ class Stage:
         """The facts that the files of a product were made with, as noted beside them."""
         return record.read_record(self.products()[label]).get("facts", {})
 
-    def fingerprints(self, noted: dict) -> dict:
+    def fingerprints(self, noted: dict, label: str = "") -> dict:
         """Fingerprints of the images of this share whose files a record knows, or that are still to be made."""
         wanted = {*noted.get("images", {}), *self.left()}
         return {image_id: self.job.fingerprint(image_id) for image_id in self.share() if image_id in wanted}
@@ -174,7 +174,7 @@ class Stage:
             if not noted:
                 self.refuse_unrecorded(folder)
             elif not unknown:
-                marks = self.fingerprints(noted)
+                marks = self.fingerprints(noted, label)
                 record.refuse_other(folder, self.name, noted, self.facts(label), marks, self.free_keys())
             elif has_files(folder):
                 remedy = f"Give another --out, or make them anew: --redo {self.name}."
@@ -191,7 +191,7 @@ class Stage:
         """Do what is left, alone or beside other shards."""
         with record.locked(self.folder, self.name, self.job.shard) as alone:
             for label, folder in self.products().items():
-                marks = self.fingerprints(record.read_record(folder))
+                marks = self.fingerprints(record.read_record(folder), label)
                 record.claim(folder, self.name, self.kind, self.facts(label), marks, self.free_keys())
                 if alone:
                     record.sweep(folder)

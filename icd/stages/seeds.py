@@ -46,10 +46,10 @@ class Seeds(Stage):
             facts["crf"] = [self.crf_preset, self.crf_backend]
         return facts
 
-    def fingerprints(self, noted):
+    def fingerprints(self, noted, label=""):
         """With saliency, its files count too."""
-        marks = super().fingerprints(noted)
-        if "sal" not in self.variants:
+        marks = super().fingerprints(noted, label)
+        if not label.endswith("/sal"):
             return marks
         folder = self.job.data.saliency
         return {i: record.fingerprint([mask_path(folder, i)], mark) for i, mark in marks.items()}

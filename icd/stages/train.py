@@ -199,7 +199,7 @@ class Train(Stage):
         from icd.weights.registry import explain
 
         if self.pretrained is None:
-            if find_backbone(self.backbone).pretrained_names:
+            if find_backbone(self.backbone).pretrained:
                 raise InputError(
                     f"weights of {self.backbone}", "a file to start from", "none", "Give --pretrained."
                 )

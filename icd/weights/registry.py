@@ -92,10 +92,9 @@ def backbone_file(backbone: str, folder=FOLDER) -> Path:
 
 
 def pretrained_of(backbone: str):
-    """Where the weights of a backbone that starts from weights are looked for; None for one that starts from nothing."""
-    from icd.backbones import find_backbone  # here: listing weights needs no MXNet
-
-    return backbone_file(backbone) if find_backbone(backbone).pretrained_names else None
+    """Where the weights that a backbone starts from are looked for; None where the registry has none for it."""
+    known = any(entry.backbone == backbone for entry in known_weights().values())
+    return backbone_file(backbone) if known else None
 
 
 def explain(name: str, folder=FOLDER) -> str:
