@@ -65,8 +65,12 @@ def main(argv=None) -> int:
             module.add_arguments(subparser)
         else:
             subparsers.add_parser(name, help=help_line)
-    arguments = parser.parse_args(argv)
-    return guarded(module.run, arguments)
+
+    def parse_and_run(words):
+        arguments = parser.parse_args(words)
+        return module.run(arguments)
+
+    return guarded(parse_and_run, argv)
 
 
 def explain_import(error: ImportError) -> int:

@@ -68,8 +68,11 @@ def run_stages(stages: list, selection: Selection) -> list:
         stage.remove()
     needed = needed_stages(stages, selected)
     check(stages, selected, needed)
-    for stage in selected:
-        if stage in needed:
+    taken = {
+        source.name for stage in needed for source in stage.sources().values() if isinstance(source, Files)
+    }
+    for stage in stages:
+        if stage in needed or stage.name in taken:
             stage.run()
     return selected
 

@@ -141,14 +141,19 @@ class Train(Stage):
         try:
             super().refuse_conflict()
         except InputError as error:
-            if "recipe.num_" in str(error.expected):
-                error.remedy = (
-                    "The rate falls as a polynomial of the length, so a longer training would have had other rates from the "
-                    f"start. --set {self.name}.extend=true goes on all the same, with the rates of the new length; "
-                    f"--redo {self.name} trains anew."
-                )
-            raise
+            if "recipe.num_" not in error.expected:
+                raise
+            remedy = (
+                "The rate falls as a polynomial of the length, so a longer training would have had other rates from the "
+                f"start. --set {self.name}.extend=true goes on all the same, with the rates of the new length; "
+                f"--redo {self.name} trains anew."
+            )
+            raise InputError(error.where, error.expected, error.found, remedy) from None
         self._refuse_second_start()
+        if self.choose_epoch == "best":
+            from icd.stages.epochs import refuse_missing_epochs
+
+            refuse_missing_epochs(self)
 
     def _refuse_second_start(self):
         from icd.engine.checkpoint import checkpoints
@@ -180,10 +185,6 @@ class Train(Stage):
             self.trainable, create_backbone(self.backbone), len(self.job.data.classes), self.recipe
         )
         self._check_target()
-        if self.choose_epoch == "best":
-            from icd.stages.epochs import refuse_missing_epochs
-
-            refuse_missing_epochs(self)
 
     def _check_target(self):
         """Score maps that are learned from must be as large as the crop; see `icd.data.planes`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -93,6 +94,7 @@ def test_epoch_chosen_by_the_truth(data, tmp_path):
         np.testing.assert_array_equal(chosen[name].asnumpy(), kept[name].asnumpy())
     # Killed before the last epoch was scored: the rest of it is made up for.
     (tmp_path / "run/epochs.json").write_text(json.dumps(epochs[:2]))
+    shutil.rmtree(tmp_path / "run/results")
     again = run("eps", data, tmp_path / "run", *SHORT, "--choose-epoch", "best", "--resume")
     assert again.returncode == 0, again.stderr
     assert json.loads((tmp_path / "run/epochs.json").read_text()) == epochs
