@@ -1,19 +1,26 @@
 // Greedy region merging (ICD, generate_superpixel, spec 5.3).
 //
 // While more than `limit` regions remain, the pair with the largest
-//     sim(i, j) = cos(F_i, F_j) + 1 - (a_i + a_j) / area          (kept in float32; F features, a sizes in pixels)
+//     sim(i, j) = cos(F_i, F_j) + 1 - (a_i + a_j) / area          (rounded to float32; F features, a sizes in pixels)
 // is merged; of equal pairs the first in row-major order. Region i < j takes the mean feature, weighted by size. Regions
 // need not touch. A feature of length zero is like no other: its cosine is 0.
 //
-// The best partner of each row is kept, so a merge computes one row of similarities and searches again only rows whose best
-// partner changed. Cost: O(R^2 C) once, then O(R C) a merge plus O(R) a row searched again; 4 R^2 bytes.
+// Every pair is compared, so nothing but the order of comparing can be saved. A search of a region finds its best partner among
+// all regions that are left; 8-bit sketches (region_sketch.h) tell which few pairs need their exact similarity. A pair is
+// answered for by that of its two regions which was searched last, so a merge searches one region, the new one, and touches no
+// other. What a search found stands in a heap; when its partner is gone it still says that nothing better is left, and
+// the region is searched again only if its turn comes.
+//
+// Cost: R^2 C / 2 sketched products at first, then R C a search, one to two searches a merge; memory O(R C), no table of pairs.
 #include "region_merging.h"
 
 #include <cmath>
 #include <limits>
+#include <queue>
 #include <vector>
 
 #include "parallel.h"
+#include "region_sketch.h"
 #include "vectorize.h"
 
 namespace icd {
@@ -41,54 +48,58 @@ ICD_INLINE double dot_body(const float* a, const float* b, int64_t count) {
 double dot_baseline(const float* a, const float* b, int64_t count) { return dot_body(a, b, count); }
 ICD_AVX2 double dot_avx2(const float* a, const float* b, int64_t count) { return dot_body(a, b, count); }
 
+// Two regions and their similarity. Pairs are ordered by what is merged first.
+struct Pair {
+    float similarity;
+    int64_t low, high;
+
+    bool before(const Pair& other) const {
+        if (similarity != other.similarity) return similarity > other.similarity;
+        return low != other.low ? low < other.low : high < other.high;
+    }
+};
+
 class Merger {
   public:
     Merger(const float* features, const int64_t* sizes, int64_t regions, int64_t channels, double area, int threads)
-        : regions_(regions), channels_(channels), area_(area), threads_(threads),
-          features_(features, features + regions * channels), sizes_(sizes, sizes + regions), lengths_(regions),
-          alive_(regions, true), parent_(regions), similarity_(regions * regions, nothing), best_(regions, 0) {
+        : channels_(channels), area_(area), threads_(threads), features_(features, features + regions * channels),
+          sizes_(sizes, sizes + regions), lengths_(regions), parent_(regions), versions_(regions, 0), region_of_row_(regions),
+          row_of_region_(regions), sketches_(regions, centre(regions)) {
         for (int64_t i = 0; i < regions; ++i) {
-            parent_[i] = i;
-            lengths_[i] = std::sqrt(dot(i, i));
+            parent_[i] = region_of_row_[i] = row_of_region_[i] = i;
+            sketch(i);
         }
-        parallel_for(regions, threads, 32, [&](int64_t begin, int64_t end) {
-            for (int64_t i = begin; i < end; ++i)
-                for (int64_t j = i + 1; j < regions_; ++j)
-                    similarity_[i * regions_ + j] = similarity_[j * regions_ + i] = similarity(i, j);
-        });
-        parallel_for(regions, threads, 512, [&](int64_t begin, int64_t end) {
-            for (int64_t i = begin; i < end; ++i) search(i);
-        });
+        search_all();
     }
 
+    int64_t left() const { return static_cast<int64_t>(region_of_row_.size()); }
+
     void merge_best_pair() {
-        int64_t i = -1;
-        float highest = nothing;
-        for (int64_t row = 0; row < regions_; ++row) {
-            if (!alive_[row]) continue;
-            const float value = similarity_[row * regions_ + best_[row]];
-            if (i < 0 || value > highest) {
-                i = row;
-                highest = value;
-            }
+        for (;;) {
+            const Found best = found_.top();
+            found_.pop();
+            if (versions_[best.region] != best.version) continue;  // was merged, and searched anew if it is left
+            const int64_t partner = best.pair.low + best.pair.high - best.region;
+            if (versions_[partner] == best.partner_version) return absorb(best.pair.low, best.pair.high);
+            search(best.region);
         }
-        absorb(i, best_[i]);
     }
 
     void number(int32_t* numbers) const {
-        std::vector<int32_t> of_survivor(regions_);
+        const int64_t regions = static_cast<int64_t>(parent_.size());
         int32_t next = 0;
-        for (int64_t i = 0; i < regions_; ++i)
-            if (alive_[i]) of_survivor[i] = next++;
-        for (int64_t i = 0; i < regions_; ++i) {
-            int64_t survivor = i;
-            while (parent_[survivor] != survivor) survivor = parent_[survivor];
-            numbers[i] = of_survivor[survivor];
-        }
+        for (int64_t i = 0; i < regions; ++i)  // a region is absorbed by one of a smaller number
+            numbers[i] = parent_[i] == i ? next++ : numbers[parent_[i]];
     }
 
   private:
-    static constexpr float nothing = -std::numeric_limits<float>::infinity();
+    // The best pair that a region answers for. Versions tell whether its two regions are still what they were.
+    struct Found {
+        Pair pair;
+        int64_t region;
+        int32_t version, partner_version;
+        bool operator<(const Found& other) const { return other.pair.before(pair); }
+    };
 
     double dot(int64_t i, int64_t j) const {
         return dot_(features_.data() + i * channels_, features_.data() + j * channels_, channels_);
@@ -100,13 +111,81 @@ class Merger {
         return static_cast<float>(cosine + 1.0 - static_cast<double>(sizes_[i] + sizes_[j]) / area_);
     }
 
-    // The first of the largest entries of a row; dead regions hold -infinity.
-    void search(int64_t row) {
-        const float* entries = similarity_.data() + row * regions_;
-        int64_t best = row == 0 ? 1 % regions_ : 0;
-        for (int64_t j = 0; j < regions_; ++j)
-            if (entries[j] > entries[best]) best = j;
-        best_[row] = best;
+    // The mean of the unit vectors; on the way, the lengths.
+    std::vector<float> centre(int64_t regions) {
+        std::vector<double> sum(channels_, 0.0);
+        for (int64_t i = 0; i < regions; ++i) {
+            lengths_[i] = std::sqrt(dot(i, i));
+            const double factor = inverse_length(i);
+            for (int64_t c = 0; c < channels_; ++c) sum[c] += factor * static_cast<double>(features_[i * channels_ + c]);
+        }
+        std::vector<float> mean(channels_);
+        for (int64_t c = 0; c < channels_; ++c) mean[c] = static_cast<float>(sum[c] / static_cast<double>(regions));
+        return mean;
+    }
+
+    double inverse_length(int64_t i) const { return lengths_[i] > 0.0 ? 1.0 / lengths_[i] : 0.0; }
+
+    // Levels are halves of what a similarity has beside the cosine.
+    void sketch(int64_t i) {
+        const double level = 0.5 - static_cast<double>(sizes_[i]) / area_;
+        sketches_.set(row_of_region_[i], features_.data() + i * channels_, inverse_length(i), level);
+    }
+
+    // The best pair of region `i` with the regions in rows begin..end, whose bounds are given; `i` is none of them.
+    Pair best_pair(int64_t i, int64_t begin, int64_t end, const float* middle, const float* radius) const {
+        int64_t likely = 0;
+        for (int64_t k = 1; k < end - begin; ++k)
+            if (middle[k] > middle[likely]) likely = k;
+        Pair best = pair(i, region_of_row_[begin + likely]);
+        for (int64_t k = 0; k < end - begin; ++k) {
+            if (middle[k] + radius[k] < best.similarity || k == likely) continue;
+            const Pair next = pair(i, region_of_row_[begin + k]);
+            if (next.before(best)) best = next;
+        }
+        return best;
+    }
+
+    Pair pair(int64_t i, int64_t j) const { return {similarity(i, j), std::min(i, j), std::max(i, j)}; }
+
+    void keep(int64_t i, const Pair& best) {
+        found_.push({best, i, versions_[i], versions_[best.low + best.high - i]});
+    }
+
+    // At first each region answers for its pairs with those of larger numbers.
+    void search_all() {
+        const int64_t regions = left(), groups = (regions - 1) / Sketches::group + 1;
+        std::vector<Pair> best(regions);
+        parallel_for((groups + 1) / 2, threads_, 4, [&](int64_t begin, int64_t end) {
+            std::vector<float> middle(Sketches::group * regions), radius(Sketches::group * regions);
+            for (int64_t g = begin; g < end; ++g) {  // one from either end: the first have most to do
+                search_group(g, middle.data(), radius.data(), best.data());
+                if (g != groups - 1 - g) search_group(groups - 1 - g, middle.data(), radius.data(), best.data());
+            }
+        });
+        for (int64_t i = 0; i + 1 < regions; ++i) keep(i, best[i]);
+    }
+
+    void search_group(int64_t group, float* middle, float* radius, Pair* best) const {
+        const int64_t regions = left(), first = group * Sketches::group, last = std::min(first + Sketches::group, regions);
+        const bool whole = last - first == Sketches::group;
+        if (whole) sketches_.bounds(first, Sketches::group, first, regions, middle, radius);
+        for (int64_t i = first; i < last && i + 1 < regions; ++i) {
+            if (!whole) sketches_.bounds(i, 1, first, regions, middle, radius);
+            const int64_t start = (whole ? i - first : 0) * (regions - first) + i + 1 - first;
+            best[i] = best_pair(i, i + 1, regions, middle + start, radius + start);
+        }
+    }
+
+    // From now on region `i` answers for its pairs with all that are left.
+    void search(int64_t i) {
+        const int64_t count = left(), own = row_of_region_[i];
+        if (count == 1) return;
+        middle_.resize(count);
+        radius_.resize(count);
+        sketches_.bounds(own, 1, 0, count, middle_.data(), radius_.data());
+        middle_[own] = -std::numeric_limits<float>::infinity();
+        keep(i, best_pair(i, 0, count, middle_.data(), radius_.data()));
     }
 
     void absorb(int64_t i, int64_t j) {
@@ -118,36 +197,31 @@ class Merger {
         }
         sizes_[i] += sizes_[j];
         lengths_[i] = std::sqrt(dot(i, i));
-        alive_[j] = false;
         parent_[j] = i;
-        parallel_for(regions_, threads_, 4096, [&](int64_t begin, int64_t end) {
-            for (int64_t row = begin; row < end; ++row) {
-                if (!alive_[row] || row == i) continue;
-                float* entries = similarity_.data() + row * regions_;
-                entries[j] = nothing;
-                entries[i] = similarity_[i * regions_ + row] = similarity(i, row);
-                const int64_t best = best_[row];
-                if (best == i || best == j)
-                    search(row);
-                else if (entries[i] > entries[best] || (entries[i] == entries[best] && i < best))
-                    best_[row] = i;
-            }
-        });
-        similarity_[i * regions_ + j] = nothing;
+        ++versions_[i];
+        ++versions_[j];
+        const int64_t hole = row_of_region_[j], last = left() - 1;  // rows stay without gaps
+        sketches_.copy(last, hole);
+        region_of_row_[hole] = region_of_row_[last];
+        row_of_region_[region_of_row_[hole]] = hole;
+        region_of_row_.pop_back();
+        sketch(i);
         search(i);
     }
 
     double (*const dot_)(const float*, const float*, int64_t) = use_avx2() ? dot_avx2 : dot_baseline;
-    int64_t regions_, channels_;
+    int64_t channels_;
     double area_;
     int threads_;
     std::vector<float> features_;
     std::vector<int64_t> sizes_;
     std::vector<double> lengths_;
-    std::vector<char> alive_;
     std::vector<int64_t> parent_;
-    std::vector<float> similarity_;
-    std::vector<int64_t> best_;
+    std::vector<int32_t> versions_;
+    std::vector<int64_t> region_of_row_, row_of_region_;  // of the sketches
+    Sketches sketches_;
+    std::priority_queue<Found> found_;
+    std::vector<float> middle_, radius_;
 };
 
 }  // namespace
@@ -159,7 +233,7 @@ int64_t merge_regions(const float* features, const int64_t* sizes, int64_t regio
         return regions;
     }
     Merger merger(features, sizes, regions, channels, area, threads);
-    for (int64_t left = regions; left > limit; --left) merger.merge_best_pair();
+    while (merger.left() > limit) merger.merge_best_pair();
     merger.number(numbers);
     return limit;
 }
