@@ -8,45 +8,25 @@
 // Every pair is compared, so nothing but the order of comparing can be saved. A search of a region finds its best partner among
 // all regions that are left; 8-bit sketches (region_sketch.h) tell which few pairs need their exact similarity. A pair is
 // answered for by that of its two regions which was searched last, so a merge searches one region, the new one, and touches no
-// other. What a search found stands in a heap; when its partner is gone it still says that nothing better is left, and
-// the region is searched again only if its turn comes.
+// other. What a search found stands in a heap. When its partner is gone it still says that nothing better is left; only if its
+// turn comes are the runners-up compared, and only if these do not suffice is the region searched again.
 //
-// Cost: R^2 C / 2 sketched products at first, then R C a search, one to two searches a merge; memory O(R C), no table of pairs.
+// Cost: R^2 C / 2 sketched products at first, then R C a search, a little over one search a merge; memory O(R C), no table of
+// pairs.
 #include "region_merging.h"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <queue>
 #include <vector>
 
+#include "dot.h"
 #include "parallel.h"
 #include "region_sketch.h"
-#include "vectorize.h"
 
 namespace icd {
 namespace {
-
-// Products are exact in double precision; eight partial sums, in the same order on every processor.
-ICD_INLINE double dot_body(const float* a, const float* b, int64_t count) {
-    Doubles4 even{}, odd{};
-    Floats<4> x, y;
-    int64_t i = 0;
-    for (; i + 8 <= count; i += 8) {
-        load<4>(a + i, x);
-        load<4>(b + i, y);
-        even += __builtin_convertvector(x, Doubles4) * __builtin_convertvector(y, Doubles4);
-        load<4>(a + i + 4, x);
-        load<4>(b + i + 4, y);
-        odd += __builtin_convertvector(x, Doubles4) * __builtin_convertvector(y, Doubles4);
-    }
-    double rest = 0.0;
-    for (; i < count; ++i) rest += static_cast<double>(a[i]) * static_cast<double>(b[i]);
-    const Doubles4 sum = even + odd;
-    return ((sum[0] + sum[1]) + (sum[2] + sum[3])) + rest;
-}
-
-double dot_baseline(const float* a, const float* b, int64_t count) { return dot_body(a, b, count); }
-ICD_AVX2 double dot_avx2(const float* a, const float* b, int64_t count) { return dot_body(a, b, count); }
 
 // Two regions and their similarity. Pairs are ordered by what is merged first.
 struct Pair {
@@ -59,12 +39,75 @@ struct Pair {
     }
 };
 
+// The rows whose similarity to one region can be high.
+class Shortlist {
+  public:
+    static constexpr size_t length = 8;
+
+    struct Row {
+        int64_t row;
+        float bound;  // the similarity is not above this
+    };
+
+    // Bounds of `count` rows and the highest of each tile of them, as Sketches::upper_bounds leaves them.
+    struct Bounds {
+        int64_t count;
+        const float *upper, *highest;
+    };
+
+    static int64_t highest_row(const Bounds& bounds) {
+        const int64_t tiles = Sketches::tiles_of(bounds.count);
+        const int64_t first = (std::max_element(bounds.highest, bounds.highest + tiles) - bounds.highest) * Sketches::tile;
+        const int64_t last = std::min(first + Sketches::tile, bounds.count);
+        return std::max_element(bounds.upper + first, bounds.upper + last) - bounds.upper;
+    }
+
+    // The rows that can reach a similarity and, where a search is more than a few microseconds' work, the next ones until there
+    // are some more than `length`.
+    void choose(const Bounds& bounds, float similarity) {
+        rows_.clear();
+        rest_ = bounds.count < 1024 ? similarity : similarity - slack_;
+        for (int64_t first = 0; first < bounds.count; first += Sketches::tile) {
+            if (bounds.highest[first / Sketches::tile] < rest_) continue;
+            for (int64_t row = first; row < std::min(first + Sketches::tile, bounds.count); ++row)
+                if (bounds.upper[row] >= rest_) rows_.push_back({row, bounds.upper[row]});
+        }
+        if (bounds.count < 1024) return;
+        slack_ *= rows_.size() > 4 * length ? 0.7f : rows_.size() < 2 * length ? 1.4f : 1.0f;
+    }
+
+    std::vector<Row>& rows() { return rows_; }
+
+    // How many rows can reach a similarity.
+    size_t reaching(float similarity) const {
+        return std::count_if(rows_.begin(), rows_.end(), [=](const Row& row) { return row.bound >= similarity; });
+    }
+
+    void sort() {
+        std::sort(rows_.begin(), rows_.end(), [](const Row& a, const Row& b) { return a.bound > b.bound; });
+    }
+
+    // Of sorted rows, leaves the first ones; returns what bounds all others.
+    float shorten() {
+        if (rows_.size() > length) {
+            rest_ = std::max(rest_, rows_[length].bound);
+            rows_.resize(length);
+        }
+        return rest_;
+    }
+
+  private:
+    std::vector<Row> rows_;
+    float rest_ = 0.0f, slack_ = 0.01f;  // the slack decides what is looked at, never what is found
+};
+
 class Merger {
   public:
     Merger(const float* features, const int64_t* sizes, int64_t regions, int64_t channels, double area, int threads)
         : channels_(channels), area_(area), threads_(threads), features_(features, features + regions * channels),
           sizes_(sizes, sizes + regions), lengths_(regions), parent_(regions), versions_(regions, 0), region_of_row_(regions),
-          row_of_region_(regions), sketches_(regions, centre(regions)) {
+          row_of_region_(regions), sketches_(regions, centre(regions)),
+          runners_up_(regions), rest_(regions) {
         for (int64_t i = 0; i < regions; ++i) {
             parent_[i] = region_of_row_[i] = row_of_region_[i] = i;
             sketch(i);
@@ -81,7 +124,7 @@ class Merger {
             if (versions_[best.region] != best.version) continue;  // was merged, and searched anew if it is left
             const int64_t partner = best.pair.low + best.pair.high - best.region;
             if (versions_[partner] == best.partner_version) return absorb(best.pair.low, best.pair.high);
-            search(best.region);
+            search_again(best.region);
         }
     }
 
@@ -100,9 +143,12 @@ class Merger {
         int32_t version, partner_version;
         bool operator<(const Found& other) const { return other.pair.before(pair); }
     };
+    struct Version {
+        int32_t region, version;
+    };
 
     double dot(int64_t i, int64_t j) const {
-        return dot_(features_.data() + i * channels_, features_.data() + j * channels_, channels_);
+        return icd::dot(feature(i), feature(j), channels_);
     }
 
     float similarity(int64_t i, int64_t j) const {
@@ -126,24 +172,49 @@ class Merger {
 
     double inverse_length(int64_t i) const { return lengths_[i] > 0.0 ? 1.0 / lengths_[i] : 0.0; }
 
-    // Levels are halves of what a similarity has beside the cosine.
-    void sketch(int64_t i) {
-        const double level = 0.5 - static_cast<double>(sizes_[i]) / area_;
-        sketches_.set(row_of_region_[i], features_.data() + i * channels_, inverse_length(i), level);
-    }
+    const float* feature(int64_t i) const { return features_.data() + i * channels_; }
 
-    // The best pair of region `i` with the regions in rows begin..end, whose bounds are given; `i` is none of them.
-    Pair best_pair(int64_t i, int64_t begin, int64_t end, const float* middle, const float* radius) const {
-        int64_t likely = 0;
-        for (int64_t k = 1; k < end - begin; ++k)
-            if (middle[k] > middle[likely]) likely = k;
-        Pair best = pair(i, region_of_row_[begin + likely]);
-        for (int64_t k = 0; k < end - begin; ++k) {
-            if (middle[k] + radius[k] < best.similarity || k == likely) continue;
-            const Pair next = pair(i, region_of_row_[begin + k]);
+    // The region's part of what a similarity has beside the cosine.
+    double level(int64_t i) const { return 0.5 - static_cast<double>(sizes_[i]) / area_; }
+
+    void sketch(int64_t i) { sketches_.set(row_of_region_[i], feature(i), inverse_length(i), level(i)); }
+
+    // Find the best pair of region `i` with the regions of the rows from `begin` on, whose bounds are given; `i` is none of them.
+    Pair best_pair(int64_t i, int64_t begin, const Shortlist::Bounds& bounds, Shortlist& list) {
+        Pair best = pair(i, region_of_row_[begin + Shortlist::highest_row(bounds)]);
+        list.choose(bounds, best.similarity);
+        if (list.reaching(best.similarity) > Shortlist::length) {
+            const Sketches::Fine own = sketches_.fine(feature(i), inverse_length(i), level(i));
+            for (Shortlist::Row& row : list.rows())
+                row.bound = std::min(row.bound, sketches_.upper_bound(own, begin + row.row));
+        }
+        list.sort();
+        for (const Shortlist::Row& row : list.rows()) {
+            if (row.bound < best.similarity) break;
+            const Pair next = pair(i, region_of_row_[begin + row.row]);
             if (next.before(best)) best = next;
         }
+        rest_[i] = list.shorten();
+        runners_up_[i].clear();
+        for (const Shortlist::Row& row : list.rows()) {
+            const int64_t region = region_of_row_[begin + row.row];
+            runners_up_[i].push_back({static_cast<int32_t>(region), versions_[region]});
+        }
         return best;
+    }
+
+    // When the best partner of region `i` is gone: the best of the runners-up where no other region can be better.
+    void search_again(int64_t i) {
+        Pair best{rest_[i], -1, -1};
+        for (const Version& other : runners_up_[i]) {
+            if (versions_[other.region] != other.version) continue;
+            const Pair next = pair(i, other.region);
+            if (next.before(best)) best = next;
+        }
+        if (best.low >= 0)
+            keep(i, best);
+        else
+            search(i);
     }
 
     Pair pair(int64_t i, int64_t j) const { return {similarity(i, j), std::min(i, j), std::max(i, j)}; }
@@ -157,23 +228,30 @@ class Merger {
         const int64_t regions = left(), groups = (regions - 1) / Sketches::group + 1;
         std::vector<Pair> best(regions);
         parallel_for((groups + 1) / 2, threads_, 4, [&](int64_t begin, int64_t end) {
-            std::vector<float> middle(Sketches::group * regions), radius(Sketches::group * regions);
-            for (int64_t g = begin; g < end; ++g) {  // one from either end: the first have most to do
-                search_group(g, middle.data(), radius.data(), best.data());
-                if (g != groups - 1 - g) search_group(groups - 1 - g, middle.data(), radius.data(), best.data());
-            }
+            std::vector<float> upper(Sketches::group * regions), highest(Sketches::group * Sketches::tiles_of(regions));
+            Shortlist list;
+            for (int64_t g = begin; g < end; ++g)  // one from either end: the first have most to do
+                for (const int64_t group : {g, groups - 1 - g}) {
+                    search_group(group * Sketches::group, upper.data(), highest.data(), list, best.data());
+                    if (2 * g == groups - 1) break;
+                }
         });
         for (int64_t i = 0; i + 1 < regions; ++i) keep(i, best[i]);
     }
 
-    void search_group(int64_t group, float* middle, float* radius, Pair* best) const {
-        const int64_t regions = left(), first = group * Sketches::group, last = std::min(first + Sketches::group, regions);
-        const bool whole = last - first == Sketches::group;
-        if (whole) sketches_.bounds(first, Sketches::group, first, regions, middle, radius);
+    void search_group(int64_t first, float* upper, float* highest, Shortlist& list, Pair* best) {
+        constexpr float none = -std::numeric_limits<float>::infinity();
+        const int64_t regions = left(), count = regions - first, tiles = Sketches::tiles_of(count);
+        const int64_t last = std::min(first + Sketches::group, regions);
+        const bool together = last - first == Sketches::group;
+        if (together) sketches_.upper_bounds(first, Sketches::group, first, regions, upper, highest);
         for (int64_t i = first; i < last && i + 1 < regions; ++i) {
-            if (!whole) sketches_.bounds(i, 1, first, regions, middle, radius);
-            const int64_t start = (whole ? i - first : 0) * (regions - first) + i + 1 - first;
-            best[i] = best_pair(i, i + 1, regions, middle + start, radius + start);
+            if (!together) sketches_.upper_bounds(i, 1, first, regions, upper, highest);
+            std::fill_n(upper, i + 1 - first, none);
+            best[i] = best_pair(i, first, {count, upper, highest}, list);
+            if (!together) continue;
+            upper += count;
+            highest += tiles;
         }
     }
 
@@ -181,11 +259,11 @@ class Merger {
     void search(int64_t i) {
         const int64_t count = left(), own = row_of_region_[i];
         if (count == 1) return;
-        middle_.resize(count);
-        radius_.resize(count);
-        sketches_.bounds(own, 1, 0, count, middle_.data(), radius_.data());
-        middle_[own] = -std::numeric_limits<float>::infinity();
-        keep(i, best_pair(i, 0, count, middle_.data(), radius_.data()));
+        upper_.resize(count);
+        highest_.resize(Sketches::tiles_of(count));
+        sketches_.upper_bounds(own, 1, 0, count, upper_.data(), highest_.data());
+        upper_[own] = -std::numeric_limits<float>::infinity();
+        keep(i, best_pair(i, 0, {count, upper_.data(), highest_.data()}, list_));
     }
 
     void absorb(int64_t i, int64_t j) {
@@ -209,7 +287,6 @@ class Merger {
         search(i);
     }
 
-    double (*const dot_)(const float*, const float*, int64_t) = use_avx2() ? dot_avx2 : dot_baseline;
     int64_t channels_;
     double area_;
     int threads_;
@@ -221,10 +298,22 @@ class Merger {
     std::vector<int64_t> region_of_row_, row_of_region_;  // of the sketches
     Sketches sketches_;
     std::priority_queue<Found> found_;
-    std::vector<float> middle_, radius_;
+    std::vector<std::vector<Version>> runners_up_;  // of each region after its best partner, which may stand there too
+    std::vector<float> rest_;                       // of each region: no other partner is more alike than this
+    Shortlist list_;
+    std::vector<float> upper_, highest_;
 };
 
 }  // namespace
+
+void region_sizes(const int32_t* ids, int64_t pixels, int64_t regions, int64_t* sizes) {
+    std::fill_n(sizes, regions, 0);
+    for (int64_t first = 0, last; first < pixels; first = last) {  // runs, lest each addition wait for the one before
+        last = first + 1;
+        while (last < pixels && ids[last] == ids[first]) ++last;
+        sizes[ids[first]] += last - first;
+    }
+}
 
 int64_t merge_regions(const float* features, const int64_t* sizes, int64_t regions, int64_t channels, double area,
                       int64_t limit, int threads, int32_t* numbers) {
