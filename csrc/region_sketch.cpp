@@ -28,12 +28,6 @@ namespace {
 constexpr int zero = 128;
 constexpr float unseen = 4e-6f;  // what rounding to single precision may hide
 
-// One function for both instruction sets; see vectorize.h.
-#define ICD_DISPATCH(name, parameters, arguments)                     \
-    void name##_baseline parameters { name##_body arguments; }        \
-    ICD_AVX2 void name##_avx2 parameters { name##_body arguments; }   \
-    void name parameters { use_avx2() ? name##_avx2 arguments : name##_baseline arguments; }
-
 constexpr int64_t lanes = 8;
 typedef int Ints __attribute__((vector_size(lanes * sizeof(int))));
 typedef double Doubles __attribute__((vector_size(lanes * sizeof(double))));
