@@ -34,19 +34,39 @@ def localize(method, batches, contexts: list, folders: dict, map_type: str) -> N
         for place, image_id in enumerate(batch["ids"]):
             for name, scores in score_maps_of(method, batch, outputs, place, map_type).items():
                 write_score_maps(score_maps_path(folders[name], image_id), scores)
+
+    over_devices(batches, contexts, lambda batch, context: _start(method, batch, context), write, "localize")
+
+
+def over_devices(batches, contexts: list, start, finish, what: str) -> None:
+    """Give batches to the devices in turn; wait for one when its device is needed again, or there are no more.
+
+    Parameters
+    ----------
+    batches : icd.data.batches.InferenceBatches
+        It is closed at the end.
+    start : callable
+        (batch, context) -> outputs that are perhaps not computed yet.
+    finish : callable
+        Called with a batch and its outputs, in the order of the batches.
+    what : str
+        The work, for the progress bar.
+    """
+
+    def finish_oldest():
+        batch, outputs = pending.popleft()
+        finish(batch, outputs)
         bar.update(len(batch["ids"]))
 
     pending = deque()
     try:
-        with tqdm(
-            total=batches.num_images, unit="image", desc="localize", dynamic_ncols=True, disable=None
-        ) as bar:
+        with tqdm(total=batches.num_images, unit="image", desc=what, dynamic_ncols=True, disable=None) as bar:
             for number, batch in enumerate(batches):
-                pending.append((batch, _start(method, batch, contexts[number % len(contexts)])))
+                pending.append((batch, start(batch, contexts[number % len(contexts)])))
                 if len(pending) == len(contexts):
-                    write(*pending.popleft())
+                    finish_oldest()
             while pending:
-                write(*pending.popleft())
+                finish_oldest()
     finally:
         batches.close()
 
