@@ -102,7 +102,10 @@ def _add_ours(group, original) -> None:
     add_place(group, "truth", "[data/VOC2012/SegmentationClassAug]", original)
     add_place(group, "truth-list", "[--infer-list]", original)
     add("--infer-list", type=Path, help="ids to localize and to make masks of [--list]")
-    add("--val-list", type=Path, help="ids to score a segmentation network on")
+    add("--val-list", type=Path, help="ids to score a segmentation network on [data/VOC2012/val.txt]")
+    add("--masks", type=Path, help="chain segment: folder of masks <id>.png to train on, of any program")
+    add("--network", help="segmentation network: deeplab_v1, deeplab_aspp, deeplab_v2, largefov, or gluoncv:NAME such as "
+        "gluoncv:deeplab_resnet101_voc [the chain's]")  # fmt: skip
     add("--backbone", help="of everything that is trained [the method's own; small for the embedded set]")
     add("--recipe", help="published run whose hyper-parameters are the defaults [voc]")
     add("--seed", type=at_least(0), default=0, help="of everything random [0]")
@@ -200,6 +203,7 @@ def _data_set(arguments):
         "truth_list",
         "infer_list",
         "val_list",
+        "masks",
     )
     data = find_data_set(arguments.data, {name: getattr(arguments, name) for name in names})
     if data.name == "embedded" and arguments.data is None:
@@ -235,6 +239,8 @@ def _changes(arguments, data, lines):
         if getattr(arguments, name) and stage in lines:
             stages.setdefault(stage, {})[name] = getattr(arguments, name)
     everywhere.update(_mask_settings(arguments, data, lines))
+    if arguments.network and "segment" in lines:
+        stages.setdefault("segment", {})["trainable"] = arguments.network
     taken = {stage: Path(path) for stage, path in (_pair("--take", text) for text in arguments.take)}
     return Changes(everywhere, stages, arguments.recipe, arguments.backbone, arguments.pretrained, taken)
 

@@ -40,6 +40,8 @@ class DataSet:
         Ids to score; those of `infer_list` where it is None.
     val_list : Path
         Ids that a trained segmentation network is scored on.
+    masks : Path
+        Folder of masks to train a segmentation network on, for the chain `segment`.
     sample : int
         Use only the first ids of `list`; 0: all.
     recipe, backbone : str
@@ -61,6 +63,7 @@ class DataSet:
     truth: Path = None
     truth_list: Path = None
     val_list: Path = None
+    masks: Path = None
     sample: int = 0
     recipe: str = None
     backbone: str = None

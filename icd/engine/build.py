@@ -7,6 +7,9 @@ from icd.compat import mx
 from icd.engine.parameters import load_pretrained
 from icd.errors import InputError
 from icd.methods import METHODS
+from icd.refine.trained import REFINERS
+from icd.segment import SEGMENTERS, find_segmenter
+from icd.segment.zoo import PREFIX
 
 PROBE_SIZE = 65  # pixels of the blank image that lets every layer learn its shape
 
@@ -19,9 +22,14 @@ def find_trainable(name: str) -> type:
     InputError
         Nothing that is trained has that name.
     """
-    if name not in METHODS:
-        raise InputError("trainable", " or ".join(METHODS), repr(name))
-    return METHODS[name]
+    if name in METHODS:
+        return METHODS[name]
+    if name in REFINERS:
+        return REFINERS[name]
+    if name in SEGMENTERS or name.startswith(PREFIX):
+        return find_segmenter(name)
+    known = ", ".join((*METHODS, *REFINERS, *SEGMENTERS))
+    raise InputError("trainable", f"one of {known}, or {PREFIX}NAME", repr(name))
 
 
 def make_trainable(name: str, backbone, num_classes: int, recipe=None):

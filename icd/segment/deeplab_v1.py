@@ -112,7 +112,7 @@ class DeepLabV1(ReferenceSegmenter):
     recipes = {
         "voc": Recipe(),
         "embedded": Recipe(**EMBEDDED),
-        "cpu": Recipe(**SHORT),
+        "mobilenet_v2": Recipe(**SHORT),
     }
 
     def __init__(self, backbone, num_classes, recipe):

@@ -77,7 +77,7 @@ class DeepLabV2(MaskSegmenter):
     """The sum of four dilated classifiers, at three scales of the image, of which the largest logits count."""
 
     backbone = "resnet101_caffe"
-    recipes = {"voc": Recipe(), "embedded": Recipe(**EMBEDDED), "cpu": Recipe(**SHORT)}
+    recipes = {"voc": Recipe(), "embedded": Recipe(**EMBEDDED), "mobilenet_v2": Recipe(**SHORT)}
     terms = tuple(f"mask_{name}" for name in MAPS)
     weights = (1.0, 1.0, 1.0, 1.0)
     alignment, through_view, sampled = "centres", False, True
@@ -101,7 +101,7 @@ class DeepLabV2DRS(DeepLabV2):
         "voc": Recipe(batch_size=10, num_iterations=10000, keep_last_batch=False),  # the script for two GPUs
         "voc_one_gpu": Recipe(keep_last_batch=False),
         "embedded": Recipe(**EMBEDDED),
-        "cpu": Recipe(**SHORT),
+        "mobilenet_v2": Recipe(**SHORT),
     }
 
     def losses(self, outputs, part, gathered):

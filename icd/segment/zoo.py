@@ -179,7 +179,7 @@ class ZooSegmenter(MaskSegmenter):
             infer_scales=(1.0,),
             infer_mirror=False,
         ),
-        "cpu": Recipe(
+        "mobilenet_v2": Recipe(
             image_size=257,
             batch_size=4,
             num_epoch=0,

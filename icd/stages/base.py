@@ -118,6 +118,10 @@ class Stage:
         """All images that it works on."""
         return self.job.data.infer_ids
 
+    def scored_ids(self) -> list:
+        """Of the images that its masks are of, those that have a truth."""
+        return self.job.data.scored_ids
+
     def facts(self, label: str = "") -> dict:
         """What the files of a product depend on: settings, and the facts of what it reads; JSON values."""
         raise NotImplementedError

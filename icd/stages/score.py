@@ -27,7 +27,7 @@ class Score(Stage):
 
     def ids(self):
         """The images to score."""
-        return self.job.data.scored_ids
+        return self.source.scored_ids()
 
     def facts(self, label=""):
         """None, as it has no product."""
