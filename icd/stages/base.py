@@ -96,6 +96,7 @@ class Stage:
     """
 
     kind: ClassVar[str]
+    given: ClassVar[bool] = False  # whether its files are somebody else's, and `check` reads them
 
     name: str
     job: Job
@@ -175,26 +176,33 @@ class Stage:
         unknown = [source.name for source in self.sources().values() if not source.known()]
         for label, folder in self.products().items():
             noted = record.read_record(folder)
+            if not self.has_files(folder):
+                continue
             if not noted:
                 self.refuse_unrecorded(folder)
             elif not unknown:
                 marks = self.fingerprints(noted, label)
                 record.refuse_other(folder, self.name, noted, self.facts(label), marks, self.free_keys())
-            elif has_files(folder):
+            else:
                 remedy = f"Give another --out, or make them anew: --redo {self.name}."
                 wanted = f"no files of stage {self.name} before {', '.join(unknown)} is done"
                 raise InputError(folder, wanted, "files of an earlier run", remedy)
 
     def refuse_unrecorded(self, folder) -> None:
-        """Raise `InputError` where a folder without record holds files of this kind."""
-        if has_files(folder):
-            remedy = f"Name another --out, or take them as they are: --take {self.name}={folder}"
-            raise InputError(folder, "files with a stage.json, or none", "files of unknown origin", remedy)
+        """Raise `InputError`, because a folder holds files without a record."""
+        remedy = f"Name another --out, or take them as they are: --take {self.name}={folder}"
+        raise InputError(folder, "files with a stage.json, or none", "files of unknown origin", remedy)
+
+    def has_files(self, folder) -> bool:
+        """Whether a product's folder holds files of this stage; a record alone says nothing."""
+        return has_files(folder)
 
     def run(self) -> None:
         """Do what is left, alone or beside other shards."""
         with record.locked(self.folder, self.name, self.job.shard) as alone:
             for label, folder in self.products().items():
+                if not self.has_files(folder):
+                    record.forget(folder)
                 marks = self.fingerprints(record.read_record(folder), label)
                 record.claim(folder, self.name, self.kind, self.facts(label), marks, self.free_keys())
                 if alone:
@@ -221,6 +229,7 @@ class Files(Stage):
     """
 
     kind: ClassVar[str] = "files"
+    given: ClassVar[bool] = True
     place: Stage = None
 
     def products(self) -> dict:

@@ -18,6 +18,7 @@ class GivenMasks(Stage):
     """See the module's docstring; `folder` is the user's."""
 
     kind: ClassVar[str] = "masks"
+    given: ClassVar[bool] = True
 
     def ids(self):
         """The images to train on."""

@@ -116,8 +116,9 @@ def check(stages: list, selected: list, needed: list) -> None:
             if isinstance(stage, Train) and stage.job.shard != (1, 1):
                 raise InputError(f"stage {stage.name}", "a finished training", f"none ({stage.weights} is not there)",
                                  f"Train first, without --shard: --until {stage.name}.")  # fmt: skip
-        elif isinstance(stage, Files):
-            stage.check()
+    for source in {source.name: source for stage in with_work for source in stage.sources().values()}.values():
+        if source.given:
+            source.check()
     for stage in selected:
         stage.refuse_conflict()
     working = [stage for stage in with_work if not isinstance(stage, Score)]

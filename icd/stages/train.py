@@ -163,6 +163,10 @@ class Train(Stage):
             remedy = "Give --resume to go on with it, or another --out."
             raise InputError(folder, "no earlier training", "one", remedy)
 
+    def has_files(self, folder):
+        """Whether a training has begun there."""
+        return self.weights.is_file() or any((folder / "checkpoints").glob("epoch-*"))
+
     def refuse_unrecorded(self, folder):
         """Never: weights without a record are known by their digest, and checkpoints hold their own facts."""
 
