@@ -102,6 +102,11 @@ def _add_ours(group, original) -> None:
     add_place(group, "truth", "[data/VOC2012/SegmentationClassAug]", original)
     add_place(group, "truth-list", "[--infer-list]", original)
     add("--infer-list", type=Path, help="ids to localize and to make masks of [--list]")
+    add(
+        "--ignore-unknown-tags",
+        action="store_true",
+        help="leave out tags of classes that are not in --classes, and count them",
+    )
     add("--val-list", type=Path, help="ids to score a segmentation network on [data/VOC2012/val.txt]")
     add("--masks", type=Path, help="chain segment: folder of masks <id>.png to train on, of any program")
     add("--network", help="segmentation network: deeplab_v1, deeplab_aspp, deeplab_v2, largefov, or gluoncv:NAME such as "
@@ -180,7 +185,16 @@ def make_stages(arguments) -> tuple:
     data = _data_set(arguments)
     out = arguments.out or Path("snapshot") / Path(arguments.chain).stem
     resume = arguments.resume or arguments.begin_epoch > 0
-    job = Job(data, out, arguments.gpus, arguments.seed, arguments.workers, resume, shard(arguments.shard))
+    job = Job(
+        data,
+        out,
+        arguments.gpus,
+        arguments.seed,
+        arguments.workers,
+        resume,
+        shard(arguments.shard),
+        arguments.ignore_unknown_tags,
+    )
     stages = build_chain(arguments.chain, job, _changes(arguments, data, lines))
     only = tuple(arguments.only)
     if arguments.only_gen_seeds:

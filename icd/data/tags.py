@@ -23,7 +23,7 @@ import numpy as np
 from defusedxml import ElementTree
 from defusedxml.common import DefusedXmlException
 
-from icd.classes import VOC_CLASSES, class_number
+from icd.classes import VOC_CLASSES, KnownClasses, class_number
 from icd.data.tag_files import read_class_list, read_label_vectors, read_tag_csv
 from icd.errors import InputError
 
@@ -36,10 +36,10 @@ def open_tags(source, classes=VOC_CLASSES):
 
     Parameters
     ----------
-    source : str or os.PathLike
+    source : str or os.PathLike, or what this function returned
         A folder of `<id>.xml`, or a file of one of the kinds above.
     classes : sequence of str
-        Foreground class names in the order of their numbers 1..C.
+        Foreground class names in the order of their numbers 1..C. `KnownClasses`: tags of other classes are left out.
 
     Returns
     -------
@@ -52,7 +52,9 @@ def open_tags(source, classes=VOC_CLASSES):
     InputError
         There is nothing at that path, or a file that is none of these, damaged, or names other classes.
     """
-    source, classes = Path(source), tuple(classes)
+    if isinstance(source, (XmlTags, TableTags)):
+        return source
+    source, classes = Path(source), classes if isinstance(classes, KnownClasses) else tuple(classes)
     if source.is_dir():
         return XmlTags(source, classes)
     kind = source.suffix.lower()
@@ -60,7 +62,9 @@ def open_tags(source, classes=VOC_CLASSES):
         found = f"a file ending in {kind!r}" if source.is_file() else "nothing there"
         wanted = f"a folder of <id>.xml, or a file of tags ({', '.join(_READERS)})"
         raise InputError(source, wanted, found, "Give the path of an existing folder or file.")
-    tags = _READERS[kind](source, classes)
+    tags = {
+        i: tuple(number for number in own if number) for i, own in _READERS[kind](source, classes).items()
+    }
     if not any(tags.values()):
         raise InputError(source, "the tags of at least one image", "none")
     shared = {}
@@ -148,8 +152,11 @@ def read_tags(path, classes=VOC_CLASSES) -> tuple:
     objects = [_read_object(path, node, classes) for node in _parse(path).findall("object")]
     if not objects:
         raise InputError(path, _WANTED, "no object", _LEAVE_OUT)
-    plain = {number for number, difficult in objects if not difficult}
-    return tuple(sorted(plain or {number for number, _ in objects}))
+    plain = {number for number, difficult in objects if not difficult and number}
+    tags = plain or {number for number, _ in objects if number}
+    if not tags:
+        raise InputError(path, _WANTED, "objects of unknown classes alone", _LEAVE_OUT)
+    return tuple(sorted(tags))
 
 
 def multi_hot(tags, number_of_classes: int) -> np.ndarray:

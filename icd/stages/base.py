@@ -16,6 +16,7 @@ from typing import ClassVar
 
 from tqdm import tqdm
 
+from icd.classes import KnownClasses
 from icd.data.catalogue import DataSet
 from icd.data.images import image_path
 from icd.data.tags import open_tags
@@ -40,6 +41,8 @@ class Job:
         Whether a training that has begun goes on.
     shard : tuple of int
         (K, N): this process does every N-th image from the K-th on.
+    ignore_unknown_tags : bool
+        Whether tags of classes that are not in the data set's list are left out, and not refused.
     """
 
     data: DataSet
@@ -49,6 +52,7 @@ class Job:
     workers: int = 2
     resume: bool = False
     shard: tuple = (1, 1)
+    ignore_unknown_tags: bool = False
 
     @cached_property
     def devices(self) -> tuple:
@@ -60,7 +64,8 @@ class Job:
     @cached_property
     def tags(self):
         """The opened source of tags; None for images without."""
-        return None if self.data.tags is None else open_tags(self.data.tags, self.data.classes)
+        classes = KnownClasses(self.data.classes) if self.ignore_unknown_tags else self.data.classes
+        return None if self.data.tags is None else open_tags(self.data.tags, classes)
 
     def __hash__(self):
         return id(self)

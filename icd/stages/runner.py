@@ -116,7 +116,9 @@ def check(stages: list, selected: list, needed: list) -> None:
             if isinstance(stage, Train) and stage.job.shard != (1, 1):
                 raise InputError(f"stage {stage.name}", "a finished training", f"none ({stage.weights} is not there)",
                                  f"Train first, without --shard: --until {stage.name}.")  # fmt: skip
-    for source in {source.name: source for stage in with_work for source in stage.sources().values()}.values():
+    for source in {
+        source.name: source for stage in with_work for source in stage.sources().values()
+    }.values():
         if source.given:
             source.check()
     for stage in selected:
@@ -138,7 +140,7 @@ def _check_inputs(stages, working) -> None:
             require_given(data, field, stage)
     used = {name: wanted for name, wanted in needed.items() if wanted}
     roots = {"saliency_root": data.saliency, "truth_root": data.truth, "superpixel_root": data.superpixels}
-    folders = RunFolders(data.images, data.tags, classes=data.classes, **{name: roots[name] for name in used})
+    folders = RunFolders(data.images, job.tags, classes=data.classes, **{name: roots[name] for name in used})
     checked = check_run(folders, ids, job.workers, used)
     problems = [
         p
@@ -149,6 +151,18 @@ def _check_inputs(stages, working) -> None:
         first, more = problems[0], len(problems) - 1
         remedy = first.remedy + (f" {more} more problems: `icd data check` names them." if more else "")
         raise InputError(first.where, first.expected, first.found, remedy.strip())
+    if job.ignore_unknown_tags:
+        print(_unknown_tags(job.tags, ids))
+
+
+def _unknown_tags(tags, ids) -> str:
+    """How many tags of which unknown classes were left out, in words."""
+    for image_id in ids:
+        tags.read(image_id)  # the check has read them in other processes
+    unknown = tags.classes.unknown
+    names = ", ".join(f"{name} ({count})" for name, count in unknown.most_common(5))
+    total = sum(unknown.values())
+    return f"{total} tag{'s' * (total != 1)} of {len(unknown)} unknown class{'es' * (len(unknown) != 1)} left out: {names}"
 
 
 def _read_by(stage) -> list:

@@ -261,7 +261,7 @@ class Train(Stage):
         from icd.data.dataset import ImageDataset
 
         data, augmentation = self.job.data, self.trained_class.augmentation(self.recipe)
-        dataset = ImageDataset(data.images, data.tags, self.ids(), data.classes, self.planes())
+        dataset = ImageDataset(data.images, self.job.tags, self.ids(), data.classes, self.planes())
         return TrainBatches(dataset, self.recipe, augmentation, self.job.seed, self.job.workers)
 
     def _picture_strip(self):
@@ -272,7 +272,7 @@ class Train(Stage):
         kind, data = self.trained_class, self.job.data
         if not hasattr(kind, "score_maps"):
             return None
-        shown = ImageDataset(data.images, data.tags, self.ids()[:STRIP_IMAGES], data.classes)
+        shown = ImageDataset(data.images, self.job.tags, self.ids()[:STRIP_IMAGES], data.classes)
         presentation = kind.presentation(self.recipe, data.infer_size)
         return PictureStrip(self.folder / f"{self.model}_visdemo", self.model, shown, presentation)
 
