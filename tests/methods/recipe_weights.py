@@ -148,3 +148,28 @@ def load_vwe_recipe(method) -> None:
         elif key in ("classifier.weight", "fc_b.weight"):
             value = value * np.float32(1 / 4)
         parameter.set_data(mx.nd.array(value))
+
+
+def irn_key(name: str) -> str:
+    """The original's name of a parameter of IRN or its CAM network: fc_dp7_1_gamma, fc_dp7.1.weight."""
+    if name == "mean_shift_running_mean":
+        return "mean_shift.running_mean"
+    match = re.fullmatch(r"(fc_(?:edge|dp)\d|classifier)_(?:(\d)_)?(\w+)", name)
+    if match is None:
+        return vwe_key(name).replace("resnet.", "resnet50.", 1)
+    layer, place, field = match.groups()
+    return ".".join(part for part in (layer, place, RESNET_FIELDS.get(field, field)) if part)
+
+
+def load_irn_recipe(trainable) -> None:
+    """Set the parameters of IRN or its CAM network to the goldens' values."""
+    import mxnet as mx
+
+    trainable.initialize(force_reinit=True)
+    for name, parameter in trainable.collect_params().items():
+        key, shape = irn_key(name), parameter.shape
+        random = np.random.RandomState(zlib.crc32(key.encode()) & 0x7FFFFFFF)
+        value = 0.1 * random.randn(*shape) if name.endswith("beta") else recipe_value(key, shape)
+        if key.endswith("conv3.weight"):
+            value = value * np.float32(0.2)
+        parameter.set_data(mx.nd.array(value.astype(np.float32)))
