@@ -48,7 +48,8 @@ def strided_maps(scores: ScoreMaps, stride: int = 4) -> np.ndarray:
     numpy.ndarray, shape (L, (H - 1) // stride + 1, (W - 1) // stride + 1), float32
     """
     size = tuple((side - 1) // stride + 1 for side in scores.size)
-    if not all(0 <= whole - part < _ROUNDED for whole, part in zip(scores.frame, scores.frame[2:])):
+    frame, content = scores.frame[:2], scores.frame[2:]
+    if frame not in (content, tuple(-(-side // _ROUNDED) * _ROUNDED for side in content)):
         maps = maps_on_image(scores)
         scores = ScoreMaps(scores.classes, maps, scores.size, (*scores.size, *scores.size))
     return maps_on_image(dataclasses.replace(scores, size=size, frame=(*size, *size)))
@@ -109,13 +110,17 @@ def _resize(plane: np.ndarray, size) -> np.ndarray:
 
 
 def _resize_corners(plane: np.ndarray, size) -> np.ndarray:
-    rows, columns = (_corner_weights(old, new) for old, new in zip(plane.shape, size))
+    rows, columns = (interpolation(old, new, "corners") for old, new in zip(plane.shape, size))
     return rows @ plane @ columns.T
 
 
-def _corner_weights(old: int, new: int) -> np.ndarray:
-    """The matrix (new, old) of linear interpolation with the outermost points on each other."""
-    position = np.arange(new, dtype=np.float32) * np.float32((old - 1) / max(new - 1, 1))
+def interpolation(old: int, new: int, alignment: str) -> np.ndarray:
+    """The matrix (new, old), float32, of linear interpolation along one axis; `alignment` as in `icd.files.ScoreMaps`."""
+    places = np.arange(new, dtype=np.float32)
+    if alignment == "corners":
+        position = places * np.float32((old - 1) / max(new - 1, 1))
+    else:
+        position = np.maximum((places + np.float32(0.5)) * np.float32(old / new) - np.float32(0.5), 0)
     low = np.minimum(position.astype(int), old - 1)
     high = np.minimum(low + 1, old - 1)
     share = position - low

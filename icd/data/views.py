@@ -98,6 +98,32 @@ class Pyramid:
 
 
 @dataclass(frozen=True)
+class FloatPyramid:
+    """The whole image at several scales (OpenCV's bicubic on floating point, no smoothing), with mirror images if wanted.
+
+    The programs resize what is normalised already; since normalising commutes with interpolation, the network's own
+    normalisation may follow. Source: spec deeplab A5; with one scale and no mirror image B5.
+    """
+
+    scales: tuple
+    mirror: bool = False
+    same_size = False
+
+    def __call__(self, image) -> Views:
+        """Show one image."""
+        height, width = image.shape[:2]
+        views, image = [], image.astype(np.float32)
+        for scale in self.scales:
+            # The factor and not the size is given, as the original does: the steps from pixel to pixel differ. A small image
+            # keeps a pixel.
+            by_factor = min(width, height) * scale >= 1
+            size = None if by_factor else tuple(max(1, round(n * scale)) for n in (width, height))
+            scaled = cv2.resize(image, size, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
+            views.append(_batch(scaled, scaled[:, ::-1]) if self.mirror else _batch(scaled))
+        return Views(views, (height, width), (height, width, height, width))
+
+
+@dataclass(frozen=True)
 class Squares:
     """The image squeezed into a square of `size` pixels (Pillow's bilinear), and that resampled to several `sides`.
 

@@ -9,6 +9,7 @@ from recipe_weights import load_irn_recipe, unnormalised
 from icd.backbones import create_backbone
 from icd.compat import mx
 from icd.data.views import Pyramid
+from icd.engine.build import make_trainable
 from icd.engine.localize import localize_views, score_maps_of
 from icd.engine.world import World
 from icd.files import ScoreMaps
@@ -16,16 +17,15 @@ from icd.grid import maps_on_image, share_of_maximum, strided_maps
 from icd.methods import create_method
 from icd.refine.boundary_walk import walk_to_boundaries
 from icd.refine.confident_seeds import confident_seed
-from icd.refine.irn import Fields, on_grid, path_affinities
+from icd.refine.irn import IRN, Fields, on_grid, path_affinities
 from icd.refine.path_affinity import path_offsets
-from icd.refine.trained import create_refiner, make_recipe
 
 NDArray = mx.nd.array
 
 
 @pytest.fixture(scope="module")
 def irn():
-    refiner = create_refiner("irn", create_backbone("resnet50"), 20)
+    refiner = make_trainable("irn", create_backbone("resnet50"), 20)
     load_irn_recipe(refiner)
     return refiner
 
@@ -96,7 +96,7 @@ def test_affinities(golden, parity, radius):
 
 def test_losses(golden, parity):
     g = np.load(golden / "irn/loss_a.npz")
-    method = create_refiner("irn", create_backbone("small"), 20)
+    method = make_trainable("irn", create_backbone("small"), 20)
     assert method.recipe.radius == 10
     logits, displacement = NDArray(g["edge_logits"]), NDArray(g["displacement"])
     small = on_grid(NDArray(g["seed_label_full"]), logits.shape[2:]).asnumpy().astype(np.uint8)
@@ -188,6 +188,6 @@ def test_fusion(golden, parity):
 
 def test_recipe_is_the_published_one():
     """Spec irn 1.1 and 4.3."""
-    recipe = make_recipe("irn")
+    recipe = IRN.recipes["voc"]
     assert (recipe.image_size, recipe.batch_size, recipe.num_epoch) == (512, 32, 3)
     assert (recipe.radius, recipe.walk_radius, recipe.new_layer_multiplier) == (10, 5, 10)

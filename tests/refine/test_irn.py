@@ -8,17 +8,23 @@ import pytest
 from icd.backbones import BACKBONES, create_backbone
 from icd.compat import mx
 from icd.engine import checkpoint
+from icd.engine.build import find_trainable, make_trainable
 from icd.engine.fit import make_trainer, train_step
 from icd.engine.parameters import load_checkpoint_weights, save_weights
 from icd.engine.parts import split_batch
 from icd.errors import InputError
 from icd.files import ScoreMaps
+from icd.recipe import changed_recipe
 from icd.refine.boundary_walk import walk_to_boundaries
-from icd.refine.irn import on_grid, pairs_of, strongest_cells
+from icd.refine.irn import IRN, on_grid, pairs_of, strongest_cells
 from icd.refine.path_affinity import path_affinities as native_affinities
 from icd.refine.path_affinity import path_offsets
 from icd.refine.random_walk import random_walk
-from icd.refine.trained import REFINERS, create_refiner, make_recipe
+
+
+def make_recipe(changes):
+    return changed_recipe("irn", IRN.recipes, changes)
+
 
 SIZE, BATCH, CHANGES = 81, 4, {"radius": 5, "frame": 96}
 
@@ -38,8 +44,8 @@ def make_batch(seed=0):
 
 
 def build(seed=0, contexts=None, backbone="small", **changes):
-    refiner = create_refiner(
-        "irn", create_backbone(backbone), 3, make_recipe("irn", {"image_size": SIZE, **CHANGES, **changes})
+    refiner = make_trainable(
+        "irn", create_backbone(backbone), 3, make_recipe({"image_size": SIZE, **CHANGES, **changes})
     )
     mx.random.seed(seed)
     refiner.initialize(mx.init.Xavier(), ctx=contexts or [mx.cpu()])
@@ -173,7 +179,7 @@ def test_the_mean_displacement_is_taken_at_the_end(tmp_path):
 
 @pytest.mark.parametrize("name", sorted(BACKBONES))
 def test_every_backbone_has_taps_for_it(name):
-    refiner = create_refiner("irn", create_backbone(name), 3, make_recipe("irn", {"frame": 32}))
+    refiner = make_trainable("irn", create_backbone(name), 3, make_recipe({"frame": 32}))
     refiner.initialize(mx.init.Xavier())
     boundary = refiner.boundary(picture(29, 31))
     assert boundary.shape == (8, 8) and np.isfinite(boundary).all()
@@ -212,7 +218,5 @@ def test_seeds_on_the_grid():
 
 def test_refuses():
     with pytest.raises(InputError, match="image_size: expected 76 or more; found 75 with radius 10"):
-        create_refiner("irn", create_backbone("small"), 3, make_recipe("irn", {"image_size": 75}))
-    with pytest.raises(InputError, match="refiner"):
-        create_refiner("inr", create_backbone("small"), 3)
-    assert "irn" in REFINERS
+        make_trainable("irn", create_backbone("small"), 3, make_recipe({"image_size": 75}))
+    assert find_trainable("irn") is IRN
