@@ -75,6 +75,15 @@ class Trainable(mx.gluon.Block):
     def prepare(self, num_images: int, batch_size: int) -> None:
         """Set up the state that depends on the training set, on a fresh start only."""
 
+    def conclude(self, batches) -> None:
+        """Set up the state that depends on the trained weights, once, after the last step.
+
+        Parameters
+        ----------
+        batches : icd.data.batches.InferenceBatches
+            The training images, shown as `presentation` says where the trainable has one.
+        """
+
     def gather(self, outputs: list, parts: list, world) -> dict:
         """Compute what the paper takes over the whole batch, and update the kept state, once a step and without gradient.
 
@@ -124,11 +133,14 @@ class Method(Trainable):
         Stored type of the score maps, of `icd.files.ScoreMaps`.
     fusion, alignment : str
         How the score maps of several views become one, and how they lie on the image: see `icd.files.ScoreMaps`.
+    mirror_fusion : {"sum", "max"}
+        How the score maps of an image and of its mirror image become one, before scales do.
     """
 
     score_maps: dict
     map_type = "float32"
     fusion, alignment = "sum", "centres"
+    mirror_fusion = "sum"
 
     @staticmethod
     def presentation(recipe, infer_size: int):
@@ -149,6 +161,24 @@ class Refiner(Trainable):
 
     def affinities(self, images):
         """Map one image (1, 3, H, W), RGB 0..255, to the input of `icd.refine.random_walk`; see the refiner."""
+        raise NotImplementedError
+
+
+    def spread(self, image, scores, **settings):
+        """Let the score maps of an image spread.
+
+        Parameters
+        ----------
+        image : numpy.ndarray, shape (H, W, 3), uint8
+            RGB.
+        scores : icd.files.ScoreMaps
+        **settings
+            Of the walk, such as `background`, `beta` and `steps`; default: the published ones.
+
+        Returns
+        -------
+        icd.files.LabelStack
+        """
         raise NotImplementedError
 
 

@@ -91,7 +91,7 @@ def score_maps_of(method, batch: dict, outputs: list, place: int, map_type="floa
     Parameters
     ----------
     method
-        Or anything else that has `score_maps`, `fusion` and `alignment`.
+        Or anything else that has `score_maps`, `fusion`, `alignment` and `mirror_fusion`.
     outputs : list of dict of numpy.ndarray
         From `localize_views` or another runtime.
     place : int
@@ -108,8 +108,8 @@ def score_maps_of(method, batch: dict, outputs: list, place: int, map_type="floa
         grids = []
         for output in outputs:
             maps = output[name][views * place : views * (place + 1), present]
-            # Of a mirrored pair the sum is kept; mirroring the grid mirrors what is interpolated from it.
-            grids.append(maps[0] if views == 1 else maps[0] + maps[1, ..., ::-1])
+            # A mirrored pair becomes one here; mirroring the grid mirrors what is interpolated from it.
+            grids.append(maps[0] if views == 1 else _PAIR[method.mirror_fusion](maps[0], maps[1, ..., ::-1]))
         if method.fusion == "max" and len({grid.shape for grid in grids}) == 1:
             grids = [np.maximum.reduce(grids)]
         maps, *further = (_stored(grid, map_type) for grid in grids)
@@ -123,6 +123,9 @@ def score_maps_of(method, batch: dict, outputs: list, place: int, map_type="floa
             method.alignment,
         )
     return found
+
+
+_PAIR = {"sum": np.add, "max": np.maximum}
 
 
 def _stored(maps: np.ndarray, map_type: str) -> np.ndarray:

@@ -19,13 +19,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from icd.errors import InputError
 from icd.files import ScoreMaps, read_score_maps, write_score_maps
 from icd.foreign.numpy_files import read_npy, write_npy
-from icd.grid import maps_on_image
+from icd.grid import maps_on_image, strided_maps
 
 LAYOUTS = ("npz", "psa", "crf", "irn", "icd")
 _ICD_FRAME = 513
@@ -114,10 +113,7 @@ def write_layout(folder, image_id, scores: ScoreMaps, layout: str) -> Path:
     planes = maps_on_image(scores)
     keys = scores.classes.astype(np.int64) - 1
     if layout == "irn":
-        height, width = ((side - 1) // 4 + 1 for side in scores.size)
-        small = [cv2.resize(plane, (width, height), interpolation=cv2.INTER_LINEAR) for plane in planes]
-        small = np.array(small, np.float32).reshape(-1, height, width)
-        write_npy(path, {"keys": keys, "cam": small, "high_res": planes})
+        write_npy(path, {"keys": keys, "cam": strided_maps(scores), "high_res": planes})
     elif layout == "psa":
         write_npy(path, {int(key): plane for key, plane in zip(keys, planes)})
     elif layout == "crf":

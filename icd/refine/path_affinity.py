@@ -25,12 +25,12 @@ def path_offsets(radius) -> np.ndarray:
     numpy.ndarray, shape (D, 2), int32
         (dy, dx); 34 for radius 5, 152 for radius 10.
     """
-    return np.array([path[0] for path in _paths(radius)], np.int32)
+    return np.array([path[0] for path in path_points(radius)], np.int32)
 
 
 def path_lengths(radius) -> np.ndarray:
     """Number of points of each path, both ends included, in the order of `path_offsets`; int32."""
-    return np.array([len(path) for path in _paths(radius)], np.int32)
+    return np.array([len(path) for path in path_points(radius)], np.int32)
 
 
 def path_affinities(boundary, radius, threads=0) -> np.ndarray:
@@ -63,7 +63,7 @@ def path_affinities(boundary, radius, threads=0) -> np.ndarray:
         raise InputError(
             "boundary", wanted, f"{boundary.shape[0]} x {boundary.shape[1]}", "Use a smaller radius."
         )
-    return _affinities(boundary, radius, threads).reshape(len(_paths(radius)), -1)
+    return _affinities(boundary, radius, threads).reshape(len(path_points(radius)), -1)
 
 
 def path_affinity_planes(boundary, radius=5, threads=0) -> np.ndarray:
@@ -98,15 +98,15 @@ def _checked_boundary(boundary) -> np.ndarray:
 
 
 def _affinities(boundary, radius: int, threads) -> np.ndarray:
-    paths = _paths(radius)
+    paths = path_points(radius)
     points = np.array([point for path in paths for point in path], np.int32)
     starts = np.concatenate([[0], np.cumsum(path_lengths(radius))]).astype(np.int64)
     return _native.path_affinities(boundary, points, starts, radius - 1, checked_threads(threads))
 
 
 @functools.lru_cache(maxsize=8)
-def _paths(radius: int) -> tuple:
-    """The points of every path, destination first, source last; paths by length (3.1)."""
+def path_points(radius) -> tuple:
+    """The points (dy, dx) of every path in the order of `path_offsets`: destination first, source last (3.1)."""
     return tuple(sorted((_path(int(dy), int(dx)) for dy, dx in disc_offsets(radius)), key=len))
 
 

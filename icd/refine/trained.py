@@ -2,4 +2,6 @@
 
 from __future__ import annotations
 
-REFINERS = {}
+from icd.refine.irn import IRN
+
+REFINERS = {"irn": IRN}

@@ -67,8 +67,9 @@ def test_metadata(exported):
         "stride": "8",
         "weights_sha256": file_sha256(whole / "small_icd-0002.params"),
         "icd_version": icd.__version__,
-        "presentation": '{"Frame": {"size": 81}}',
+        "presentation": '{"Frame": {"size": 81, "fill": 127}}',
         "fusion": "sum",
+        "mirror_fusion": "sum",
         "alignment": "centres",
         "map_type": "float32",
     }

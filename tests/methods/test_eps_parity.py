@@ -165,6 +165,7 @@ class Replay:
         self.score_maps, self.fusion, self.alignment = (
             self.method.score_maps, self.method.fusion, self.method.alignment,
         )  # fmt: skip
+        self.mirror_fusion = self.method.mirror_fusion
 
     def localize(self, images):
         return self.method.localize(images)
