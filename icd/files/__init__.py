@@ -22,6 +22,7 @@ from icd.files.score_maps import (
     ALIGNMENTS,
     FUSIONS,
     ScoreMaps,
+    check_score_maps,
     read_mapped_classes,
     read_score_maps,
     score_maps_path,
@@ -36,7 +37,7 @@ from icd.files.superpixels import (
 )
 
 __all__ = [
-    "ALIGNMENTS", "FUSIONS", "UMASK", "LabelStack", "ScoreMaps", "atomic_path", "check_classes", "check_id", "checked_label_stack", "combine_superpixel_bytes", "contradictions", "encode_mask", "flush",
+    "ALIGNMENTS", "FUSIONS", "UMASK", "LabelStack", "ScoreMaps", "atomic_path", "check_classes", "check_id", "check_score_maps", "checked_label_stack", "combine_superpixel_bytes", "contradictions", "encode_mask", "flush",
     "mask_path", "open_atomic", "read_classes", "read_json", "read_class_mask", "read_label_stack", "read_lines", "read_list", "read_mapped_classes", "read_mask", "read_mask_and_palette",
     "read_saliency", "read_score_maps", "read_superpixels", "score_maps_path", "superpixels_path", "write_atomic",
     "write_json", "write_label_stack", "write_mask", "write_score_maps", "write_superpixels",

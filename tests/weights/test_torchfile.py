@@ -270,11 +270,20 @@ def test_bombs_are_refused_in_little_memory(tmp_path, bomb):
 
 def test_a_repeated_part_is_finished_once(tmp_path):
     value = [1.5]
-    for _ in range(40):
+    for _ in range(5):
         value = [value] * 10
     (tmp_path / "a.pth").write_bytes(_zip(pickle.dumps({"a": value}, 2)))
     found = read_torch(tmp_path / "a.pth")["a"]
     assert found[0] is found[9]
+
+
+def test_what_nobody_could_walk_through_is_refused(tmp_path):
+    value = [1.5]
+    for _ in range(40):
+        value = [value] * 10
+    (tmp_path / "a.pth").write_bytes(_zip(pickle.dumps({"a": value}, 2)))
+    with pytest.raises(InputError, match="one list under many names"):
+        read_torch(tmp_path / "a.pth")
 
 
 @pytest.mark.parametrize("name", FORMATS)
