@@ -48,7 +48,7 @@ def test_icd_needs_tags_and_size(scores, tmp_path):
     assert (found.frame, found.size) == (scores.frame, scores.size)
     with pytest.raises(InputError, match="tags"):
         read_layout(path)
-    with pytest.raises(InputError, match=r"\(3, 65, 65\) for 2 tags"):
+    with pytest.raises(InputError, match=r"\(3, 65, 65\) of float32 for 2 tags"):
         read_layout(path, tags=(3, 8), size=SIZE)
     with pytest.raises(InputError, match="at most 513"):
         read_layout(path, tags=(3, 8, 20), size=(600, 400))

@@ -4,7 +4,8 @@ icd convert eps checkpoint_eps.pth eps.params
 icd convert torchvision-vgg16 vgg16-397923af.pth data/pretrained/vgg16_torchvision.params
 icd convert eps eps.params checkpoint.pth --reverse
 
-Nothing that a checkpoint names is run, and neither torch nor Caffe is needed. Every array must be known, complete and finite.
+A .safetensors file is read too; prefixes such as "module." are taken away and named. Nothing that a checkpoint names is run,
+and neither torch nor Caffe is needed. Every array must be known, complete and finite.
 """
 
 from __future__ import annotations
@@ -39,5 +40,5 @@ def run(arguments) -> int:
     for meaning, number in done.ignored.items():
         print(f"  left aside: {meaning}, {number} keys")
     if done.beside:
-        print(f"  left aside: {', '.join(done.beside)}, which stand beside the state dict")
+        print(f"  left aside: {', '.join(done.beside)}")
     return 0

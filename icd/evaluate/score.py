@@ -15,10 +15,11 @@ from icd.classes import IGNORE
 from icd.errors import InputError
 from icd.evaluate.boundary import boundary_counts
 from icd.evaluate.confusion import class_counts, joint_table
+from icd.evaluate.findings import Findings, count_findings, no_findings
 from icd.evaluate.policies import apply_policy, class_scores, convention_of, mean_iou
 from icd.evaluate.scores import Scores
 from icd.evaluate.tally import tally
-from icd.files import read_mask
+from icd.files import read_mask_and_palette
 
 _SUFFIXES = {".png", ".bmp", ".tif", ".tiff", ".gif"}
 
@@ -81,10 +82,10 @@ def score_masks(
         raise InputError(prediction_folder, "masks named <id>.png", f"none of the {len(ids)} ids", remedy)
     truths = index_masks(truth_folder, present, complete=True)
     facts = {"classes": len(classes), "policy": policy, "evaluated": evaluated, "boundary": boundary}
-    (counts, bands), per_image = tally(
+    (counts, bands, *found), per_image = tally(
         bind(_count_chunk, **facts),
         [(predictions[image_id], truths[image_id]) for image_id in present],
-        about=["masks", facts],
+        about=["masks", 2, facts],
         workers=workers,
         note=partial,
         save_every=save_every,
@@ -99,6 +100,7 @@ def score_masks(
         missing=tuple(image_id for image_id in ids if image_id not in predictions),
         boundary=bands if boundary else None,
         per_image=dict(zip(present, per_image.tolist())),
+        findings=Findings(len(present), *found),
     )
 
 
@@ -139,22 +141,27 @@ def index_masks(folder, ids, complete: bool = False) -> dict:
     return files
 
 
-def read_pair(prediction_path, truth_path, crops: bool = False):
-    """Read a prediction and its truth, both (H, W) uint8; they must have one size, or `crops` allows a larger prediction.
+def read_pair(prediction_path, truth_path, crops: bool = False) -> tuple:
+    """Read a prediction and its truth; they must have one size, or `crops` allows a larger prediction.
+
+    Returns
+    -------
+    prediction, truth : numpy.ndarray, shape (H, W), uint8
+    prediction_palette, truth_palette : numpy.ndarray or None
+        See `icd.files.read_mask_and_palette`.
 
     Raises
     ------
     InputError
         See `icd.files.read_mask`.
     """
-    truth = read_mask(truth_path)
-    if not crops:
-        return read_mask(prediction_path, truth.shape), truth
-    prediction = read_mask(prediction_path)[: truth.shape[0], : truth.shape[1]]
+    truth, truth_palette = read_mask_and_palette(truth_path)
+    prediction, palette = read_mask_and_palette(prediction_path, None if crops else truth.shape)
+    prediction = prediction[: truth.shape[0], : truth.shape[1]]
     if prediction.shape != truth.shape:
         wanted = f"at least {truth.shape[0]} x {truth.shape[1]} (height x width, as the truth)"
         raise InputError(prediction_path, wanted, f"{prediction.shape[0]} x {prediction.shape[1]}")
-    return prediction, truth
+    return prediction, truth, palette, truth_palette
 
 
 def truth_lookup(evaluated, classes: int) -> np.ndarray:
@@ -167,10 +174,12 @@ def truth_lookup(evaluated, classes: int) -> np.ndarray:
 def _count_chunk(pairs, classes: int, policy: str, evaluated: tuple, boundary: bool):
     convention, lookup = convention_of(policy), truth_lookup(evaluated, classes)
     total = np.zeros((classes + 1, classes + 2), np.int64)
-    bands = np.zeros((2, classes + 1), np.int64)
+    bands, found = np.zeros((2, classes + 1), np.int64), no_findings(classes)
     per_image = np.empty(len(pairs), np.float32)
     for k, (prediction_path, truth_path) in enumerate(pairs):
-        prediction, truth = read_pair(prediction_path, truth_path, convention.crops)
+        prediction, truth, palette, truth_palette = read_pair(prediction_path, truth_path, convention.crops)
+        for sums, part in zip(found, count_findings(truth, truth_palette, prediction, palette, classes)):
+            sums += part
         if len(evaluated) <= classes:
             truth = lookup[truth]
         table = joint_table(truth, prediction)
@@ -179,7 +188,7 @@ def _count_chunk(pairs, classes: int, policy: str, evaluated: tuple, boundary: b
         per_image[k] = image_miou(counts, convention, evaluated)
         if boundary:
             bands += boundary_counts(truth, prediction, classes, convention.undefined)
-    return (total, bands), per_image
+    return (total, bands, *found), per_image
 
 
 def image_miou(counts: np.ndarray, convention, evaluated) -> float:

@@ -13,6 +13,7 @@ import numpy as np
 from icd.compat import mx
 from icd.engine.parameters import checkpoint_name, load_arrays, save_arrays
 from icd.errors import InputError
+from icd.foreign.safetensors_files import read_safetensors
 from icd.foreign.torchfile import read_torch, write_torch
 from icd.weights.caffe import read_caffemodel
 from icd.weights.families import FAMILIES
@@ -70,7 +71,8 @@ def convert(family: str, source, target) -> Conversion:
     elif kind == "caffe":
         arrays = read_caffemodel(source)
     else:
-        arrays, beside = state_dict_of(read_torch(source), source)
+        read = read_safetensors if str(source).endswith(".safetensors") else read_torch
+        arrays, beside = state_dict_of(read(source), source)
     ours, fit = to_ours(family, arrays, source)
     _write_params(target, ours)
     return _conversion(fit, beside, sum(len(keys) - 1 for keys in fit.found.values()))
