@@ -90,10 +90,36 @@ struct DistinctLabels {
     }
 };
 
-// The softmax of each pixel's logits, in place. `fixed` lanes, known to the compiler, or any number of lanes for 0.
-template <int fixed>
-ICD_INLINE void softmax_body(float* logits, int64_t count, int64_t any_lanes, const float* multiplicity) {
-    const int64_t lanes = fixed ? fixed : any_lanes;
+// The softmax of each pixel's logits, in place: three passes over values that stay in the first cache.
+template <int lanes>
+ICD_INLINE void softmax_body(float* logits, int64_t count, const float* multiplicity) {
+    using Lanes = Group<lanes>;
+    const Lanes weights = Lanes::at(multiplicity);
+    float* const end = logits + count * lanes;
+    for (float* logit = logits; logit < end; logit += lanes) {
+        Lanes values = Lanes::at(logit);
+        auto highest = values.part[0];
+        for (int i = 1; i < Lanes::count; ++i) highest = values.part[i] > highest ? values.part[i] : highest;
+        float most = highest[0];
+        for (int l = 1; l < Lanes::width; ++l) most = highest[l] > most ? highest[l] : most;
+        for (int i = 0; i < Lanes::count; ++i) values.part[i] -= most;
+        values.store_at(logit);
+    }
+    for (int64_t i = 0; i < count * lanes; ++i) logits[i] = exp_of_negative(logits[i]);
+    for (float* logit = logits; logit < end; logit += lanes) {
+        Lanes values = Lanes::at(logit);
+        auto sums = weights.part[0] * values.part[0];
+        for (int i = 1; i < Lanes::count; ++i) sums += weights.part[i] * values.part[i];
+        float sum = sums[0];
+        for (int l = 1; l < Lanes::width; ++l) sum += sums[l];
+        for (int i = 0; i < Lanes::count; ++i) values.part[i] *= 1.0f / sum;
+        values.store_at(logit);
+    }
+}
+ICD_DISPATCH_LANES(softmax, (float* logits, int64_t count, const float* multiplicity), (logits, count, multiplicity))
+
+// The same for any number of lanes.
+ICD_INLINE void softmax_of_many_body(float* logits, int64_t count, int64_t lanes, const float* multiplicity) {
     for (float* const end = logits + count * lanes; logits < end; logits += lanes) {
         float highest = logits[0], sum = 0.0f;
         for (int64_t l = 1; l < lanes; ++l) highest = logits[l] > highest ? logits[l] : highest;
@@ -103,8 +129,8 @@ ICD_INLINE void softmax_body(float* logits, int64_t count, int64_t any_lanes, co
         for (int64_t l = 0; l < lanes; ++l) logits[l] *= factor;
     }
 }
-ICD_DISPATCH_LANES(softmax, (float* logits, int64_t count, int64_t any_lanes, const float* multiplicity),
-                   (logits, count, any_lanes, multiplicity))
+ICD_DISPATCH(softmax_of_many, (float* logits, int64_t count, int64_t lanes, const float* multiplicity),
+             (logits, count, lanes, multiplicity))
 
 class MeanField {
   public:
@@ -195,12 +221,12 @@ class MeanField {
     void softmax_of_all(float* logits, int64_t count) const {
         const float* multiplicity = labels_.multiplicity.data();
         switch (labels_.lanes) {
-            case 2: return softmax<2>(logits, count, 2, multiplicity);
-            case 4: return softmax<4>(logits, count, 4, multiplicity);
-            case 8: return softmax<8>(logits, count, 8, multiplicity);
-            case 16: return softmax<16>(logits, count, 16, multiplicity);
-            case 24: return softmax<24>(logits, count, 24, multiplicity);
-            default: return softmax<0>(logits, count, labels_.lanes, multiplicity);
+            case 2: return softmax<2>(logits, count, multiplicity);
+            case 4: return softmax<4>(logits, count, multiplicity);
+            case 8: return softmax<8>(logits, count, multiplicity);
+            case 16: return softmax<16>(logits, count, multiplicity);
+            case 24: return softmax<24>(logits, count, multiplicity);
+            default: return softmax_of_many(logits, count, labels_.lanes, multiplicity);
         }
     }
 

@@ -60,8 +60,8 @@ void with_lanes(int lanes, const Use& use) {
     }
 }
 
-template <int lanes>
-ICD_INLINE void splat_pixels_body(const Share* share, int corners, int64_t count, const float* in, int64_t stride, float* slots) {
+template <int lanes, int corners>
+ICD_INLINE void splat_pixels_of(const Share* share, int64_t count, const float* in, int64_t stride, float* slots) {
     for (int64_t p = 0; p < count; ++p, in += stride) {
         const Group<lanes> value = Group<lanes>::at(in);
         for (int corner = 0; corner < corners; ++corner, ++share) {
@@ -72,13 +72,21 @@ ICD_INLINE void splat_pixels_body(const Share* share, int corners, int64_t count
         }
     }
 }
+template <int lanes>
+ICD_INLINE void splat_pixels_body(const Share* share, int corners, int64_t count, const float* in, int64_t stride,
+                                  float* slots) {
+    if (corners == 3)
+        splat_pixels_of<lanes, 3>(share, count, in, stride, slots);
+    else
+        splat_pixels_of<lanes, 6>(share, count, in, stride, slots);
+}
 ICD_DISPATCH_LANES(splat_pixels,
                    (const Share* share, int corners, int64_t count, const float* in, int64_t stride, float* slots),
                    (share, corners, count, in, stride, slots))
 
-template <int lanes>
-ICD_INLINE void slice_pixels_body(const Share* share, int corners, int64_t count, float scale, const float* slots, float* out,
-                           int64_t stride) {
+template <int lanes, int corners>
+ICD_INLINE void slice_pixels_of(const Share* share, int64_t count, float scale, const float* slots, float* out,
+                                int64_t stride) {
     for (int64_t p = 0; p < count; ++p, out += stride) {
         Group<lanes> sum = Group<lanes>::zero(), value = Group<lanes>::at(out);
         for (int corner = 0; corner < corners; ++corner, ++share)
@@ -97,6 +105,14 @@ ICD_INLINE void blur_vertices_body(const int32_t* pairs, int64_t begin, int64_t 
         for (int i = 0; i < Group<lanes>::count; ++i) centre.part[i] += 0.5f * (sides.part[i] + other.part[i]);
         centre.store_at(to + v * lanes);
     }
+}
+template <int lanes>
+ICD_INLINE void slice_pixels_body(const Share* share, int corners, int64_t count, float scale, const float* slots, float* out,
+                                  int64_t stride) {
+    if (corners == 3)
+        slice_pixels_of<lanes, 3>(share, count, scale, slots, out, stride);
+    else
+        slice_pixels_of<lanes, 6>(share, count, scale, slots, out, stride);
 }
 ICD_DISPATCH_LANES(slice_pixels,
                    (const Share* share, int corners, int64_t count, float scale, const float* slots, float* out,
@@ -128,16 +144,24 @@ std::vector<uint64_t> Lattice::build_band(const FeatureSpace& space, int64_t ban
     constexpr int64_t ahead = 8 * corners;
     const Embedding<dimensions> embedding = embedding_of<dimensions>(space);
     const Coordinates coordinates(space);
-    std::vector<uint64_t> keys(space.width * corners);
+    constexpr int64_t length = Embedding<dimensions>::length;
+    std::vector<uint64_t> keys((space.width + length) * corners);
     KeyTable table;
     for (int64_t y = bands_.row(band); y < bands_.row(band + 1); ++y) {
         Share* shares = shares_.data() + y * space.width * corners;
-        float point[5] = {0.0f, coordinates.place[y]}, weights[corners];
-        for (int64_t x = 0; x < space.width; ++x) {
-            point[0] = coordinates.place[x];
-            for (int i = 2; i < dimensions; ++i) point[i] = coordinates.colour[space.rgb[3 * (y * space.width + x) + i - 2]];
-            embedding.place(point, keys.data() + x * corners, weights);
-            for (int corner = 0; corner < corners; ++corner) shares[x * corners + corner].weight = weights[corner];
+        float points[5 * length] = {}, weights[corners * length];
+        std::fill_n(points + length, length, coordinates.place[y]);
+        for (int64_t x = 0; x < space.width; x += length) {
+            const int64_t count = std::min(length, space.width - x);
+            for (int64_t l = 0; l < count; ++l) {
+                points[l] = coordinates.place[x + l];
+                for (int i = 2; i < dimensions; ++i)
+                    points[i * length + l] = coordinates.colour[space.rgb[3 * (y * space.width + x + l) + i - 2]];
+            }
+            embedding.place(points, keys.data() + x * corners, weights);
+            for (int64_t l = 0; l < count; ++l)
+                for (int corner = 0; corner < corners; ++corner)
+                    shares[(x + l) * corners + corner].weight = weights[corner * length + l];
         }
         const int64_t total = space.width * corners;
         for (int64_t i = 0; i < total; ++i) {
@@ -166,11 +190,12 @@ void Lattice::build(const FeatureSpace& space, int threads) {
     if (pixels_ % 4 != 0) {
         // pydensecrf2 works on four pixels at a time and fills the last group up with a black pixel in the upper left
         // corner: it has no value but its vertices take part in the blur.
-        const float origin[dimensions] = {};
-        uint64_t keys[corners];
-        float unused[corners];
+        constexpr int length = Embedding<dimensions>::length;
+        const float origin[dimensions * length] = {};
+        uint64_t keys[corners * length];
+        float unused[corners * length];
         embedding.place(origin, keys, unused);
-        for (const uint64_t key : keys) table.number_of(key);
+        for (int corner = 0; corner < corners; ++corner) table.number_of(keys[corner]);
     }
     const std::vector<uint64_t>& keys = table.keys();
     vertex_count_ = static_cast<int64_t>(keys.size());
