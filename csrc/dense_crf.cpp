@@ -100,8 +100,7 @@ ICD_INLINE void softmax_body(float* logits, int64_t count, const float* multipli
         Lanes values = Lanes::at(logit);
         auto highest = values.part[0];
         for (int i = 1; i < Lanes::count; ++i) highest = values.part[i] > highest ? values.part[i] : highest;
-        float most = highest[0];
-        for (int l = 1; l < Lanes::width; ++l) most = highest[l] > most ? highest[l] : most;
+        const float most = largest_of<Lanes::width>(highest);
         for (int i = 0; i < Lanes::count; ++i) values.part[i] -= most;
         values.store_at(logit);
     }
@@ -110,9 +109,8 @@ ICD_INLINE void softmax_body(float* logits, int64_t count, const float* multipli
         Lanes values = Lanes::at(logit);
         auto sums = weights.part[0] * values.part[0];
         for (int i = 1; i < Lanes::count; ++i) sums += weights.part[i] * values.part[i];
-        float sum = sums[0];
-        for (int l = 1; l < Lanes::width; ++l) sum += sums[l];
-        for (int i = 0; i < Lanes::count; ++i) values.part[i] *= 1.0f / sum;
+        const float factor = 1.0f / sum_of_all<Lanes::width>(sums);
+        for (int i = 0; i < Lanes::count; ++i) values.part[i] *= factor;
         values.store_at(logit);
     }
 }
@@ -169,10 +167,6 @@ class MeanField {
         Lattice::Values gaussian, bilateral;
     };
 
-    PixelValues lanes_of(const Block& values, float* logits) const {
-        return {logits + values.lane, labels_.lanes, values.gaussian.lanes};
-    }
-
     // One iteration for the pixels of a band. The first has nothing to take yet, the last writes its result.
     void pass(int64_t band, bool first, bool last, float* marginals) {
         if (!last)
@@ -180,30 +174,34 @@ class MeanField {
                 gaussian_.clear(band, values.gaussian);
                 bilateral_.clear(band, values.bilateral);
             }
-        std::vector<float> logits(piece * labels_.lanes);
+        const int64_t lanes = labels_.lanes;
+        std::vector<float> logits(piece * lanes);
         for (int64_t pixel = bands_.pixel(band); pixel < bands_.pixel(band + 1); pixel += piece) {
             const int64_t count = std::min(piece, bands_.pixel(band + 1) - pixel);
-            if (first) read_energies(pixel, count);
-            std::copy_n(energy_.data() + pixel * labels_.lanes, count * labels_.lanes, logits.data());
-            for (const Block& values : blocks_) {
-                if (first) break;
-                const PixelValues out = lanes_of(values, logits.data());
-                gaussian_.slice(band, pixel, count, kernels_.gaussian_compat, values.gaussian, out);
-                bilateral_.slice(band, pixel, count, kernels_.bilateral_compat, values.bilateral, out);
+            float* const energy = energy_.data() + pixel * lanes;
+            if (first) {
+                read_energies(pixel, count, energy);
+                std::copy_n(energy, count * lanes, logits.data());
+            } else {
+                for (const Block& values : blocks_) {
+                    float* const out = logits.data() + values.lane;
+                    gaussian_.slice(band, pixel, count, kernels_.gaussian_compat, values.gaussian, energy + values.lane, out, lanes);
+                    bilateral_.slice(band, pixel, count, kernels_.bilateral_compat, values.bilateral, out, out, lanes);
+                }
             }
             softmax_of_all(logits.data(), count);
-            if (last) write(pixel, count, logits.data(), marginals);
-            for (Block& values : blocks_) {
-                if (last) break;
-                const PixelValues in = lanes_of(values, logits.data());
-                gaussian_.splat(band, pixel, count, in, values.gaussian);
-                bilateral_.splat(band, pixel, count, in, values.bilateral);
+            if (last) {
+                write(pixel, count, logits.data(), marginals);
+            } else {
+                for (Block& values : blocks_) {
+                    gaussian_.splat(band, pixel, count, logits.data() + values.lane, lanes, values.gaussian);
+                    bilateral_.splat(band, pixel, count, logits.data() + values.lane, lanes, values.bilateral);
+                }
             }
         }
     }
 
-    void read_energies(int64_t pixel, int64_t count) {
-        float* to = energy_.data() + pixel * labels_.lanes;
+    void read_energies(int64_t pixel, int64_t count, float* to) const {
         const int64_t distinct = static_cast<int64_t>(labels_.first.size());
         for (int64_t lane = 0; lane < labels_.lanes; ++lane)
             for (int64_t p = 0; p < count; ++p)

@@ -85,10 +85,10 @@ ICD_DISPATCH_LANES(splat_pixels,
                    (share, corners, count, in, stride, slots))
 
 template <int lanes, int corners>
-ICD_INLINE void slice_pixels_of(const Share* share, int64_t count, float scale, const float* slots, float* out,
+ICD_INLINE void slice_pixels_of(const Share* share, int64_t count, float scale, const float* slots, const float* in, float* out,
                                 int64_t stride) {
-    for (int64_t p = 0; p < count; ++p, out += stride) {
-        Group<lanes> sum = Group<lanes>::zero(), value = Group<lanes>::at(out);
+    for (int64_t p = 0; p < count; ++p, in += stride, out += stride) {
+        Group<lanes> sum = Group<lanes>::zero(), value = Group<lanes>::at(in);
         for (int corner = 0; corner < corners; ++corner, ++share)
             sum.add(share->weight, slots + share->vertex * int64_t{lanes});
         for (int i = 0; i < Group<lanes>::count; ++i) value.part[i] += scale * sum.part[i];
@@ -107,17 +107,17 @@ ICD_INLINE void blur_vertices_body(const int32_t* pairs, int64_t begin, int64_t 
     }
 }
 template <int lanes>
-ICD_INLINE void slice_pixels_body(const Share* share, int corners, int64_t count, float scale, const float* slots, float* out,
-                                  int64_t stride) {
+ICD_INLINE void slice_pixels_body(const Share* share, int corners, int64_t count, float scale, const float* slots,
+                                  const float* in, float* out, int64_t stride) {
     if (corners == 3)
-        slice_pixels_of<lanes, 3>(share, count, scale, slots, out, stride);
+        slice_pixels_of<lanes, 3>(share, count, scale, slots, in, out, stride);
     else
-        slice_pixels_of<lanes, 6>(share, count, scale, slots, out, stride);
+        slice_pixels_of<lanes, 6>(share, count, scale, slots, in, out, stride);
 }
 ICD_DISPATCH_LANES(slice_pixels,
-                   (const Share* share, int corners, int64_t count, float scale, const float* slots, float* out,
-                    int64_t stride),
-                   (share, corners, count, scale, slots, out, stride))
+                   (const Share* share, int corners, int64_t count, float scale, const float* slots, const float* in,
+                    float* out, int64_t stride),
+                   (share, corners, count, scale, slots, in, out, stride))
 ICD_DISPATCH_LANES(blur_vertices, (const int32_t* pairs, int64_t begin, int64_t end, const float* from, float* to),
                    (pairs, begin, end, from, to))
 
@@ -236,8 +236,7 @@ void Lattice::normalise(int threads) {
             for (int64_t band = begin; band < end; ++band) {
                 clear(band, ones);
                 for (int64_t p = bands_.pixel(band); p < bands_.pixel(band + 1); p += piece)
-                    splat(band, p, std::min(piece, bands_.pixel(band + 1) - p), {const_cast<float*>(one.data()), lanes, lanes},
-                          ones);
+                    splat(band, p, std::min(piece, bands_.pixel(band + 1) - p), one.data(), lanes, ones);
             }
         });
         filter(member, ones);
@@ -247,7 +246,7 @@ void Lattice::normalise(int threads) {
                 for (int64_t p = bands_.pixel(band); p < bands_.pixel(band + 1); p += piece) {
                     const int64_t count = std::min(piece, bands_.pixel(band + 1) - p);
                     std::fill_n(sums, count * lanes, 1e-20f);
-                    slice(band, p, count, 1.0f, ones, {sums, lanes, lanes});
+                    slice(band, p, count, 1.0f, ones, sums, sums, lanes);
                     for (int64_t i = 0; i < count; ++i) {
                         const float factor = 1.0f / std::sqrt(sums[i * lanes]);
                         for (int corner = 0; corner < corners_; ++corner)
@@ -270,18 +269,18 @@ void Lattice::clear(int64_t band, Values& values) const {
               0.0f);
 }
 
-void Lattice::splat(int64_t band, int64_t pixel, int64_t count, const PixelValues& in, Values& values) const {
+void Lattice::splat(int64_t band, int64_t pixel, int64_t count, const float* in, int64_t stride, Values& values) const {
     float* const slots = values.given.data() + slot_start_[band] * values.lanes;
-    with_lanes(in.lanes, [&](auto lanes) {
-        splat_pixels<lanes>(shares_.data() + pixel * corners_, corners_, count, in.first, in.stride, slots);
+    with_lanes(values.lanes, [&](auto lanes) {
+        splat_pixels<lanes>(shares_.data() + pixel * corners_, corners_, count, in, stride, slots);
     });
 }
 
-void Lattice::slice(int64_t band, int64_t pixel, int64_t count, float scale, const Values& values,
-                    const PixelValues& out) const {
+void Lattice::slice(int64_t band, int64_t pixel, int64_t count, float scale, const Values& values, const float* in,
+                    float* out, int64_t stride) const {
     const float* const slots = values.taken.data() + slot_start_[band] * values.lanes;
-    with_lanes(out.lanes, [&](auto lanes) {
-        slice_pixels<lanes>(shares_.data() + pixel * corners_, corners_, count, scale, slots, out.first, out.stride);
+    with_lanes(values.lanes, [&](auto lanes) {
+        slice_pixels<lanes>(shares_.data() + pixel * corners_, corners_, count, scale, slots, in, out, stride);
     });
 }
 
