@@ -90,10 +90,34 @@ struct DistinctLabels {
     }
 };
 
-// The softmax of each pixel's logits, in place. `fixed` lanes, known to the compiler, or any number of lanes for 0.
-template <int fixed>
-ICD_INLINE void softmax_body(float* logits, int64_t count, int64_t any_lanes, const float* multiplicity) {
-    const int64_t lanes = fixed ? fixed : any_lanes;
+// The softmax of each pixel's logits, in place: three passes over values that stay in the first cache.
+template <int lanes>
+ICD_INLINE void softmax_body(float* logits, int64_t count, const float* multiplicity) {
+    using Lanes = Group<lanes>;
+    const Lanes weights = Lanes::at(multiplicity);
+    float* const end = logits + count * lanes;
+    for (float* logit = logits; logit < end; logit += lanes) {
+        Lanes values = Lanes::at(logit);
+        auto highest = values.part[0];
+        for (int i = 1; i < Lanes::count; ++i) highest = values.part[i] > highest ? values.part[i] : highest;
+        const float most = largest_of<Lanes::width>(highest);
+        for (int i = 0; i < Lanes::count; ++i) values.part[i] -= most;
+        values.store_at(logit);
+    }
+    for (int64_t i = 0; i < count * lanes; ++i) logits[i] = exp_of_negative(logits[i]);
+    for (float* logit = logits; logit < end; logit += lanes) {
+        Lanes values = Lanes::at(logit);
+        auto sums = weights.part[0] * values.part[0];
+        for (int i = 1; i < Lanes::count; ++i) sums += weights.part[i] * values.part[i];
+        const float factor = 1.0f / sum_of_all<Lanes::width>(sums);
+        for (int i = 0; i < Lanes::count; ++i) values.part[i] *= factor;
+        values.store_at(logit);
+    }
+}
+ICD_DISPATCH_LANES(softmax, (float* logits, int64_t count, const float* multiplicity), (logits, count, multiplicity))
+
+// The same for any number of lanes.
+ICD_INLINE void softmax_of_many_body(float* logits, int64_t count, int64_t lanes, const float* multiplicity) {
     for (float* const end = logits + count * lanes; logits < end; logits += lanes) {
         float highest = logits[0], sum = 0.0f;
         for (int64_t l = 1; l < lanes; ++l) highest = logits[l] > highest ? logits[l] : highest;
@@ -103,8 +127,8 @@ ICD_INLINE void softmax_body(float* logits, int64_t count, int64_t any_lanes, co
         for (int64_t l = 0; l < lanes; ++l) logits[l] *= factor;
     }
 }
-ICD_DISPATCH_LANES(softmax, (float* logits, int64_t count, int64_t any_lanes, const float* multiplicity),
-                   (logits, count, any_lanes, multiplicity))
+ICD_DISPATCH(softmax_of_many, (float* logits, int64_t count, int64_t lanes, const float* multiplicity),
+             (logits, count, lanes, multiplicity))
 
 class MeanField {
   public:
@@ -143,10 +167,6 @@ class MeanField {
         Lattice::Values gaussian, bilateral;
     };
 
-    PixelValues lanes_of(const Block& values, float* logits) const {
-        return {logits + values.lane, labels_.lanes, values.gaussian.lanes};
-    }
-
     // One iteration for the pixels of a band. The first has nothing to take yet, the last writes its result.
     void pass(int64_t band, bool first, bool last, float* marginals) {
         if (!last)
@@ -154,30 +174,34 @@ class MeanField {
                 gaussian_.clear(band, values.gaussian);
                 bilateral_.clear(band, values.bilateral);
             }
-        std::vector<float> logits(piece * labels_.lanes);
+        const int64_t lanes = labels_.lanes;
+        std::vector<float> logits(piece * lanes);
         for (int64_t pixel = bands_.pixel(band); pixel < bands_.pixel(band + 1); pixel += piece) {
             const int64_t count = std::min(piece, bands_.pixel(band + 1) - pixel);
-            if (first) read_energies(pixel, count);
-            std::copy_n(energy_.data() + pixel * labels_.lanes, count * labels_.lanes, logits.data());
-            for (const Block& values : blocks_) {
-                if (first) break;
-                const PixelValues out = lanes_of(values, logits.data());
-                gaussian_.slice(band, pixel, count, kernels_.gaussian_compat, values.gaussian, out);
-                bilateral_.slice(band, pixel, count, kernels_.bilateral_compat, values.bilateral, out);
+            float* const energy = energy_.data() + pixel * lanes;
+            if (first) {
+                read_energies(pixel, count, energy);
+                std::copy_n(energy, count * lanes, logits.data());
+            } else {
+                for (const Block& values : blocks_) {
+                    float* const out = logits.data() + values.lane;
+                    gaussian_.slice(band, pixel, count, kernels_.gaussian_compat, values.gaussian, energy + values.lane, out, lanes);
+                    bilateral_.slice(band, pixel, count, kernels_.bilateral_compat, values.bilateral, out, out, lanes);
+                }
             }
             softmax_of_all(logits.data(), count);
-            if (last) write(pixel, count, logits.data(), marginals);
-            for (Block& values : blocks_) {
-                if (last) break;
-                const PixelValues in = lanes_of(values, logits.data());
-                gaussian_.splat(band, pixel, count, in, values.gaussian);
-                bilateral_.splat(band, pixel, count, in, values.bilateral);
+            if (last) {
+                write(pixel, count, logits.data(), marginals);
+            } else {
+                for (Block& values : blocks_) {
+                    gaussian_.splat(band, pixel, count, logits.data() + values.lane, lanes, values.gaussian);
+                    bilateral_.splat(band, pixel, count, logits.data() + values.lane, lanes, values.bilateral);
+                }
             }
         }
     }
 
-    void read_energies(int64_t pixel, int64_t count) {
-        float* to = energy_.data() + pixel * labels_.lanes;
+    void read_energies(int64_t pixel, int64_t count, float* to) const {
         const int64_t distinct = static_cast<int64_t>(labels_.first.size());
         for (int64_t lane = 0; lane < labels_.lanes; ++lane)
             for (int64_t p = 0; p < count; ++p)
@@ -195,12 +219,12 @@ class MeanField {
     void softmax_of_all(float* logits, int64_t count) const {
         const float* multiplicity = labels_.multiplicity.data();
         switch (labels_.lanes) {
-            case 2: return softmax<2>(logits, count, 2, multiplicity);
-            case 4: return softmax<4>(logits, count, 4, multiplicity);
-            case 8: return softmax<8>(logits, count, 8, multiplicity);
-            case 16: return softmax<16>(logits, count, 16, multiplicity);
-            case 24: return softmax<24>(logits, count, 24, multiplicity);
-            default: return softmax<0>(logits, count, labels_.lanes, multiplicity);
+            case 2: return softmax<2>(logits, count, multiplicity);
+            case 4: return softmax<4>(logits, count, multiplicity);
+            case 8: return softmax<8>(logits, count, multiplicity);
+            case 16: return softmax<16>(logits, count, multiplicity);
+            case 24: return softmax<24>(logits, count, multiplicity);
+            default: return softmax_of_many(logits, count, labels_.lanes, multiplicity);
         }
     }
 
