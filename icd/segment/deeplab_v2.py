@@ -63,6 +63,7 @@ EMBEDDED = {
 # Ours, for MobileNetV2 on two processors in about an hour.
 SHORT = {
     "image_size": 257,
+    "stride": 16,
     "batch_size": 8,
     "accumulation": 1,
     "num_iterations": 1500,
@@ -77,7 +78,7 @@ class DeepLabV2(MaskSegmenter):
     """The sum of four dilated classifiers, at three scales of the image, of which the largest logits count."""
 
     backbone = "resnet101_caffe"
-    recipes = {"voc": Recipe(), "embedded": Recipe(**EMBEDDED), "cpu": Recipe(**SHORT)}
+    recipes = {"voc": Recipe(), "embedded": Recipe(**EMBEDDED), "mobilenet_v2": Recipe(**SHORT)}
     terms = tuple(f"mask_{name}" for name in MAPS)
     weights = (1.0, 1.0, 1.0, 1.0)
     alignment, through_view, sampled = "centres", False, True
@@ -101,7 +102,7 @@ class DeepLabV2DRS(DeepLabV2):
         "voc": Recipe(batch_size=10, num_iterations=10000, keep_last_batch=False),  # the script for two GPUs
         "voc_one_gpu": Recipe(keep_last_batch=False),
         "embedded": Recipe(**EMBEDDED),
-        "cpu": Recipe(**SHORT),
+        "mobilenet_v2": Recipe(**SHORT),
     }
 
     def losses(self, outputs, part, gathered):

@@ -52,7 +52,7 @@ class LargeFOV(MaskSegmenter):
     recipes = {
         "voc": Recipe(),
         "embedded": Recipe(**EMBEDDED, dropout=0.0),
-        "cpu": Recipe(**SHORT),
+        "mobilenet_v2": Recipe(**SHORT),
     }
     terms = ("mask",)
     alignment, through_view, sampled = "corners", False, True
