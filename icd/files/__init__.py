@@ -7,9 +7,18 @@ sharded, looked at, or replaced by somebody else's files. One module a kind of f
 from __future__ import annotations
 
 from icd.files.atomic import UMASK, atomic_path, flush, open_atomic, read_json, write_atomic, write_json
-from icd.files.lists import read_classes, read_list
+from icd.files.lists import check_classes, check_id, read_classes, read_lines, read_list
 from icd.files.logits import ImageLogits, read_logits, write_logits
-from icd.files.masks import encode_mask, mask_path, read_class_mask, read_mask, read_saliency, write_mask
+from icd.files.masks import (
+    contradictions,
+    encode_mask,
+    mask_path,
+    read_class_mask,
+    read_mask,
+    read_mask_and_palette,
+    read_saliency,
+    write_mask,
+)
 from icd.files.score_maps import (
     ALIGNMENTS,
     FUSIONS,
@@ -28,8 +37,42 @@ from icd.files.superpixels import (
 )
 
 __all__ = [
-    "ALIGNMENTS", "FUSIONS", "UMASK", "ImageLogits", "LabelStack", "ScoreMaps", "atomic_path", "checked_label_stack", "combine_superpixel_bytes", "encode_mask", "flush",
-    "mask_path", "open_atomic", "read_classes", "read_json", "read_class_mask", "read_label_stack", "read_list", "read_logits", "read_mapped_classes", "read_mask",
-    "read_saliency", "read_score_maps", "read_superpixels", "score_maps_path", "superpixels_path", "write_atomic",
-    "write_json", "write_label_stack", "write_logits", "write_mask", "write_score_maps", "write_superpixels",
-]  # fmt: skip
+    "ALIGNMENTS",
+    "FUSIONS",
+    "ImageLogits",
+    "LabelStack",
+    "ScoreMaps",
+    "UMASK",
+    "atomic_path",
+    "check_classes",
+    "check_id",
+    "checked_label_stack",
+    "combine_superpixel_bytes",
+    "contradictions",
+    "encode_mask",
+    "flush",
+    "mask_path",
+    "open_atomic",
+    "read_class_mask",
+    "read_classes",
+    "read_json",
+    "read_label_stack",
+    "read_lines",
+    "read_list",
+    "read_logits",
+    "read_mapped_classes",
+    "read_mask",
+    "read_mask_and_palette",
+    "read_saliency",
+    "read_score_maps",
+    "read_superpixels",
+    "score_maps_path",
+    "superpixels_path",
+    "write_atomic",
+    "write_json",
+    "write_label_stack",
+    "write_logits",
+    "write_mask",
+    "write_score_maps",
+    "write_superpixels",
+]

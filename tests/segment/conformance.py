@@ -201,6 +201,6 @@ class SegmenterConformance:
         for recipe in kind.recipes.values():
             crop, planes_of_crop = kind.augmentation(recipe)(image, planes, np.random.RandomState(1))
             side = recipe.image_size
-            assert crop.shape == (side, side, 3) and 0 <= crop.min() and crop.max() <= 255
+            assert crop.shape == (side, side, 3) and crop.min() >= 0 and crop.max() <= 255
             assert planes_of_crop["mask"].shape == (side, side) and planes_of_crop["mask"].dtype == np.uint8
             assert set(np.unique(planes_of_crop["mask"])) <= {2, IGNORE}

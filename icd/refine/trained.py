@@ -1,0 +1,5 @@
+"""The refiners that are trained, by name. Kept apart from the rest of this room, which works without MXNet."""
+
+from __future__ import annotations
+
+REFINERS = {}
