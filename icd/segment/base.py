@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from icd.backbones.base import set_norms
+from icd.backbones.base import Freezing, set_norms
 from icd.classes import IGNORE
 from icd.compat import mx
 from icd.data.views import FloatPyramid
@@ -35,6 +35,7 @@ class SegmentationRecipe(BaseRecipe):
         "frozen",
         choices=tuple(NORMALIZATIONS),
     )
+    stride: int = entry("of the backbone's last grid in pixels", 8, choices=(4, 8, 16, 32))
     keep_customary: bool = entry(
         "whether the layers that the backbone's papers leave untrained stay so", False
     )
@@ -189,7 +190,7 @@ def prepare_training(recipe, backbone, head) -> None:
     B2). Biases are not decayed.
     """
     norm = NORMALIZATIONS[recipe.normalization]
-    backbone.freeze(backbone.customary.below if recipe.keep_customary else None, norm)
+    backbone.freeze(*(backbone.customary if recipe.keep_customary else Freezing(None, norm)))
     set_norms(head, norm)
     for block, multiplier in ((backbone, recipe.backbone_multiplier), (head, recipe.new_layer_multiplier)):
         set_rate(block, multiplier, 2 * multiplier)

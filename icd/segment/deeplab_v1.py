@@ -76,9 +76,10 @@ EMBEDDED = {
 # Ours, for MobileNetV2 on two processors in about an hour.
 SHORT = {
     "image_size": 257,
+    "stride": 16,
     "num_iterations": 2000,
     "horizon": 0,
-    "normalization": "frozen",
+    "normalization": "trained",
     "keep_customary": True,
     "learning_rate": 2e-3,
     "infer_scales": (0.75, 1.0, 1.25),

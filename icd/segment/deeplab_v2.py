@@ -63,6 +63,7 @@ EMBEDDED = {
 # Ours, for MobileNetV2 on two processors in about an hour.
 SHORT = {
     "image_size": 257,
+    "stride": 16,
     "batch_size": 8,
     "accumulation": 1,
     "num_iterations": 1500,

@@ -34,6 +34,7 @@ from icd.segment.base import NORMALIZATIONS, HybridBlock, MaskSegmenter, Segment
 from icd.trainable import set_rate, shifts
 
 PREFIX = "gluoncv:"
+HEADS = ("head", "auxlayer")
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ def _with_auxiliary(make_class, pooled):
 
 
 def _make_danet(zoo, outputs, trunk):
-    return zoo.DANet(outputs, backbone=trunk, pretrained_base=False)
+    return zoo.danet.DANet(outputs, backbone=trunk, pretrained_base=False)
 
 
 def _run_danet(F, network, x):
@@ -101,7 +102,7 @@ def _run_danet(F, network, x):
 
 
 def _make_plus(zoo, outputs, trunk):
-    return zoo.DeepLabWV3Plus(outputs, backbone=trunk, pretrained_base=False)
+    return zoo.deeplabv3b_plus.DeepLabWV3Plus(outputs, backbone=trunk, pretrained_base=False)
 
 
 def _run_plus(F, network, x):
@@ -206,7 +207,7 @@ class ZooSegmenter(MaskSegmenter):
         recipe = self.recipe
         set_norms(network, NORMALIZATIONS[recipe.normalization])
         set_rate(network, recipe.backbone_multiplier)
-        for name in ("head", "auxlayer"):
+        for name in HEADS:
             if hasattr(network, name):
                 set_rate(getattr(network, name), recipe.new_layer_multiplier)
         for parameter in shifts(network):
@@ -221,13 +222,28 @@ class ZooSegmenter(MaskSegmenter):
         """As Gluon's; but GluonCV has initialized some layers already, on one device."""
         super().initialize(init, ctx, verbose, force_reinit=True)
 
-    def rename_pretrained(self, arrays: dict) -> dict:
-        """Give the arrays of a file of GluonCV, "layer1.0.conv1.weight", the names of this network's parameters."""
-        names = {
-            path: parameter.name
-            for path, parameter in self.network.network._collect_params_with_prefix().items()
-        }
-        return {names.get(name, name): array for name, array in arrays.items()}
+    # What `icd.engine.parameters.load_pretrained` asks of a backbone.
+
+    def pretrained_parameters(self) -> dict:
+        """The parameters that a pretrained file must hold, by name: all but the heads'."""
+        names = self._paths().items()
+        return {name: parameter for path, (name, parameter) in names if path.split(".")[0] not in HEADS}
+
+    def names_elsewhere(self) -> dict:
+        """The names in GluonCV's own files, "layer1.0.conv1.weight", with "_" for ".", and this network's."""
+        return {path.replace(".", "_"): name for path, (name, _) in self._paths().items()}
+
+    def adapt_pretrained(self, arrays: dict) -> dict:
+        """The arrays as they are."""
+        return arrays
+
+    def new_top(self, dropout, pooled, suffix):
+        """Nothing: files hold no layers beside the network's."""
+        return mx.gluon.nn.HybridSequential(prefix="")
+
+    def _paths(self) -> dict:
+        parameters = self.network.network._collect_params_with_prefix()
+        return {path: (parameter.name, parameter) for path, parameter in parameters.items()}
 
 
 class ZooNetwork(HybridBlock):

@@ -216,9 +216,10 @@ def test_networks_of_the_codebase(golden, parity, file):
         loss = sum(loss_of(segmenter, outputs, part).values()) / len(g["label"])
         (logits,) = segmenter.maps(outputs, part["mask"])
     loss.backward()
-    compare = lambda what, ours, theirs, key: parity(
-        "segmentation networks", f"{file}: {what}", ours, theirs, tolerance[key]
-    )
+
+    def compare(what, ours, theirs, key):
+        parity("segmentation networks", f"{file}: {what}", ours, theirs, tolerance[key])
+
     compare("logits in training", logits.asnumpy()[..., ::4, ::4], g["train_logits_sub4"], "logits")
     compare("loss", loss.asnumpy(), g["train_loss"], "loss")
     groups = groups_of(segmenter, [(1, 1), (2, 0), (10, 1), (20, 0)])
