@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from conformance import CLASSES, SegmenterConformance
+from segmenter_conformance import CLASSES, SegmenterConformance
 
 from icd.compat import mx
 from icd.engine.build import build_segmenter

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from conformance import CLASSES, SegmenterConformance, make_batch, parameters_of
+from segmenter_conformance import CLASSES, SegmenterConformance, make_batch, parameters_of
 
 from icd import compat
 from icd.compat import load_gluoncv, mx
