@@ -163,7 +163,6 @@ class Refiner(Trainable):
         """Map one image (1, 3, H, W), RGB 0..255, to the input of `icd.refine.random_walk`; see the refiner."""
         raise NotImplementedError
 
-
     def spread(self, image, scores, **settings):
         """Let the score maps of an image spread.
 

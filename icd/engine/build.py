@@ -38,6 +38,13 @@ def make_trainable(name: str, backbone, num_classes: int, recipe=None):
     return kind(backbone, num_classes, recipe or next(iter(kind.recipes.values())))
 
 
+def backbone_for(name: str, backbone: str, recipe):
+    """The backbone of a trainable, with the stride that its recipe says; None for networks of GluonCV, which have their own."""
+    if name.startswith(PREFIX):
+        return None
+    return create_backbone(backbone, getattr(recipe, "stride", None))
+
+
 def build_trainable(name, backbone, num_classes, contexts, *, seed=0, pretrained=None, recipe=None):
     """Make a trainable with initial weights.
 
@@ -61,11 +68,12 @@ def build_trainable(name, backbone, num_classes, contexts, *, seed=0, pretrained
         An unknown name, a backbone that does not suit, or a pretrained file that does not fit.
     """
     mx.random.seed(seed)
-    network = create_backbone(backbone)
+    recipe = recipe or next(iter(find_trainable(name).recipes.values()))
+    network = backbone_for(name, backbone, recipe)
     trainable = make_trainable(name, network, num_classes, recipe)
     trainable.initialize(mx.init.Normal(0.01), ctx=contexts)
     trainable(mx.nd.zeros((1, 3, PROBE_SIZE, PROBE_SIZE), contexts[0]))
-    if pretrained is not None:
+    if pretrained is not None and network is not None:
         load_pretrained(trainable, pretrained, network)
     trainable.start()
     trainable.hybridize()

@@ -11,6 +11,7 @@ import yaml
 from icd.errors import InputError
 from icd.recipe import changed_recipe
 from icd.stages.base import Files, Job, Stage
+from icd.stages.confident import ConfidentSeeds
 from icd.stages.crf import Crf
 from icd.stages.given import GivenMasks
 from icd.stages.localize import Localize
@@ -23,7 +24,8 @@ from icd.stages.walk import Walk
 
 FOLDER = Path(__file__).parents[1] / "chains"
 KINDS = {
-    kind.kind: kind for kind in (Superpixels, Train, Localize, Seeds, Crf, Walk, GivenMasks, Predict, Score)
+    kind.kind: kind
+    for kind in (Superpixels, Train, Localize, Seeds, ConfidentSeeds, Crf, Walk, GivenMasks, Predict, Score)
 }
 _OWN = (
     "name",

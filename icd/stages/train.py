@@ -172,7 +172,6 @@ class Train(Stage):
 
     def check(self):
         """Build the network, whose backbone may not suit it, and see that its weights are there."""
-        from icd.backbones import create_backbone
         from icd.engine.build import make_trainable
 
         if self.weights_given is not None and not self.weights_given.is_file():
@@ -252,6 +251,7 @@ class Train(Stage):
                 choice.keep_best(trainable, epoch)
 
         fit(trainable, self._batches(), self.job.devices[0], options, after_epoch)
+        self._conclude(trainable)
         if choice is None:
             save_weights(trainable, self.weights)
         print(f"{self.name}: trained; weights {self.weights}")
@@ -263,6 +263,21 @@ class Train(Stage):
         data, augmentation = self.job.data, self.trained_class.augmentation(self.recipe)
         dataset = ImageDataset(data.images, self.job.tags, self.ids(), data.classes, self.planes())
         return TrainBatches(dataset, self.recipe, augmentation, self.job.seed, self.job.workers)
+
+    def _conclude(self, trainable):
+        """Show the training images once more to a trainable that sets up something from them at the end."""
+        from icd.data.batches import InferenceBatches
+        from icd.data.dataset import ImageDataset
+        from icd.trainable import Trainable
+
+        if type(trainable).conclude is Trainable.conclude:
+            return
+        data = self.job.data
+        dataset = ImageDataset(data.images, self.job.tags, self.ids(), data.classes)
+        presentation = trainable.presentation(self.recipe, data.infer_size)
+        batches = InferenceBatches(dataset, 1, presentation, workers=self.job.workers)
+        trainable.conclude(batches)
+        batches.close()
 
     def _picture_strip(self):
         """Writes pictures of the first images after every epoch; none of what does not localize."""
