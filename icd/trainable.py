@@ -122,13 +122,14 @@ class Method(Trainable):
         own result.
     map_type : str
         Stored type of the score maps, of `icd.files.ScoreMaps`.
-    fusion, alignment : str
-        How the score maps of several views become one, and how they lie on the image: see `icd.files.ScoreMaps`.
+    fusion, alignment, normalization : str
+        How the score maps of several views become one, how they lie on the image, and what makes shares of them: see
+        `icd.files.ScoreMaps`.
     """
 
     score_maps: dict
     map_type = "float32"
-    fusion, alignment = "sum", "centres"
+    fusion, alignment, normalization = "sum", "centres", "maximum"
 
     @staticmethod
     def presentation(recipe, infer_size: int):

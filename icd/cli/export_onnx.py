@@ -115,6 +115,7 @@ def facts_of(trained: TrainedMethod) -> dict:
         "presentation": {type(presentation).__name__: asdict(presentation)},
         "fusion": method.fusion,
         "alignment": method.alignment,
+        "normalization": method.normalization,
         "map_type": method.map_type,
         "recipe": asdict(trained.recipe),
         "weights_sha256": file_sha256(trained.weights),

@@ -1,7 +1,7 @@
 """Score maps, `<id>.npz`: per-class localization maps of one image on the network's grids.
 
 `classes` int16 (L), `maps` (L, h, w), `size` int32 (H, W), `frame` int32 (4), and for several grids `maps_1`, `maps_2`, ...,
-`fusion`, `alignment`: see `ScoreMaps`. No pickles.
+`fusion`, `alignment`, `views`, `normalization`: see `ScoreMaps`. No pickles.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ import numpy as np
 from icd.errors import InputError
 from icd.files.atomic import write_atomic
 
-FUSIONS, ALIGNMENTS = ("sum", "max"), ("centres", "corners")
+FUSIONS, ALIGNMENTS = ("sum", "max"), ("centres", "corners", "views")
+NORMALIZATIONS = ("maximum", "range")
 
 
 @dataclass(frozen=True)
@@ -40,9 +41,14 @@ class ScoreMaps:
         The maps of the same classes at further scales: (L, h', w') over the same frame.
     fusion : {"sum", "max"}
         How the scales become one, on the image.
-    alignment : {"centres", "corners"}
+    alignment : {"centres", "corners", "views"}
         Which points of the grid and of the frame lie on each other: the centres of the first and last cells and pixels as
-        parts of areas ("centres", OpenCV's way), or the outermost cells on the outermost pixels ("corners").
+        parts of areas ("centres", OpenCV's way), or the outermost cells on the outermost pixels ("corners"), or first the
+        outermost cells on the outermost pixels of the grid's view, and then the view on the frame by centres ("views").
+    views : tuple of tuple of int
+        With the alignment "views", height and width of the view that each grid belongs to.
+    normalization : {"maximum", "range"}
+        What makes shares of the fused scores: see `icd.grid.shares_on_image`.
     """
 
     classes: np.ndarray
@@ -52,6 +58,8 @@ class ScoreMaps:
     further: tuple = ()
     fusion: str = "sum"
     alignment: str = "centres"
+    views: tuple = ()
+    normalization: str = "maximum"
 
     @property
     def grids(self) -> tuple:
@@ -75,6 +83,8 @@ def write_score_maps(path, scores: ScoreMaps) -> None:
         frame=np.asarray(scores.frame, np.int32),
         fusion=scores.fusion,
         alignment=scores.alignment,
+        views=np.asarray(scores.views, np.int32).reshape(-1, 2),
+        normalization=scores.normalization,
         **grids,
     )
     write_atomic(path, buffer.getvalue())
@@ -136,8 +146,20 @@ def _score_maps_from(content: dict) -> ScoreMaps:
     while _grid_name(len(further) + 1) in content:
         further.append(content[_grid_name(len(further) + 1)])
     fusion, alignment = str(content.get("fusion", "sum")), str(content.get("alignment", "centres"))
-    if fusion not in FUSIONS or alignment not in ALIGNMENTS:
-        raise ValueError(f"fusion {fusion!r}, alignment {alignment!r}")
+    normalization = str(content.get("normalization", "maximum"))
+    if fusion not in FUSIONS or alignment not in ALIGNMENTS or normalization not in NORMALIZATIONS:
+        raise ValueError(f"fusion {fusion!r}, alignment {alignment!r}, normalization {normalization!r}")
+    views = tuple((int(h), int(w)) for h, w in content.get("views", ()))
+    if len(views) != (1 + len(further) if alignment == "views" else 0):
+        raise ValueError(f"{len(views)} views for {1 + len(further)} grids")
     return ScoreMaps(
-        content["classes"], content["maps"], (height, width), frame, tuple(further), fusion, alignment
+        content["classes"],
+        content["maps"],
+        (height, width),
+        frame,
+        tuple(further),
+        fusion,
+        alignment,
+        views,
+        normalization,
     )

@@ -7,6 +7,7 @@ from icd.methods.cam import CAM
 from icd.methods.drs import DRS, DRSClassifier
 from icd.methods.eps import EPS, Baseline
 from icd.methods.icd import ICD
+from icd.methods.seam import SEAM
 from icd.recipe import changed_recipe
 
 METHODS = {
@@ -16,6 +17,7 @@ METHODS = {
     "eps_cam": Baseline,
     "drs": DRS,
     "drs_classifier": DRSClassifier,
+    "seam": SEAM,
 }
 
 

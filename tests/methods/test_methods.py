@@ -37,6 +37,11 @@ class TestDRS(MethodConformance):
     changes = {"image_size": 65}
 
 
+class TestSEAM(MethodConformance):
+    name = "seam"
+    changes = {"second_view": 0.5}
+
+
 class TestICD(MethodConformance):
     name = "icd"
 
