@@ -10,8 +10,8 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from resnet38_heads import gradient_norms, load_recipe, statistics
 from recipe_weights import recipe_value, unnormalised
+from resnet38_heads import gradient_norms, load_recipe, statistics
 
 from icd.backbones import create_backbone
 from icd.compat import mx
