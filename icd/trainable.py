@@ -148,8 +148,27 @@ class Method(Trainable):
 class Refiner(Trainable):
     """A trainable whose affinities say how the score maps of an image spread."""
 
-    def affinities(self, images):
-        """Map one image (1, 3, H, W), RGB 0..255, to the input of `icd.refine.random_walk`; see the refiner."""
+    def affinities(self, images) -> tuple:
+        """What `icd.refine.random_walk` needs of one image (1, 3, H, W), RGB 0..255: affinities (D, h, w) and offsets (D, 2)."""
+        raise NotImplementedError
+
+    def spread(self, image, scores, **settings):
+        """Let the score maps of an image walk along its affinities.
+
+        Parameters
+        ----------
+        image : numpy.ndarray, shape (H, W, 3), uint8
+            RGB.
+        scores : icd.files.ScoreMaps
+            Or anything else that has `classes` (L,) and, with the image's size, `planes` (L, H, W): shares of 1.
+        settings
+            Of the walk; see the refiner.
+
+        Returns
+        -------
+        icd.files.LabelStack
+            The background and the classes of the scores, float32 planes (1 + L, H, W).
+        """
         raise NotImplementedError
 
 
