@@ -14,7 +14,7 @@ from icd.cli.run import parser_of, run
 def main(argv=None) -> int:
     """Parse the flags and run all stages."""
     arguments = parser_of("run_icd.py", __doc__).parse_args(argv)
-    arguments.method = "icd"
+    arguments.chain = "icd"
     return guarded(run, arguments)
 
 

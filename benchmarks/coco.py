@@ -182,7 +182,7 @@ from icd.compat import mx
 from icd.data.batches import InferenceBatches
 from icd.data.dataset import ImageDataset
 from icd.data.tags import open_tags
-from icd.engine.build import build_method
+from icd.engine.build import build_trainable
 from icd.engine.localize import localize, localized_ids
 from icd.methods import make_recipe
 source, count, target = folder / "instances_train2014.json", int(sys.argv[2]), Path(sys.argv[3])
@@ -192,7 +192,7 @@ ids = [key for key, own in tags.tags.items() if own]
 share = ids[:: len(ids) // count][:count]
 dataset = ImageDataset(folder / "train2014", source, share, COCO_CLASSES)
 recipe = make_recipe("eps", published="coco")
-method = build_method("eps", "small", 80, [mx.cpu()], recipe=recipe)
+method = build_trainable("eps", "small", 80, [mx.cpu()], recipe=recipe)
 method.initialize(mx.init.Xavier(magnitude=3), force_reinit=True)  # maps that vary, so that they do not compress well
 ready = clock() - start
 presentation, folders = method.presentation(recipe, 0), {"eps": target}

@@ -38,11 +38,11 @@ def run_mxnet(steps: int) -> dict:
     """Seconds of each step and of each localization by this package."""
     sys.path.insert(0, str(ROOT))
     from icd.compat import mx
-    from icd.engine.build import build_method
+    from icd.engine.build import build_trainable
     from icd.engine.fit import make_trainer, train_step
     from icd.engine.parts import split_batch
 
-    method = build_method("icd", "vgg16", 20, [mx.cpu()])
+    method = build_trainable("icd", "vgg16", 20, [mx.cpu()])
     method.prepare(IMAGES, IMAGES)
     trainer = make_trainer(method, 1)
     image, label, ids = batch(SIZE)

@@ -3,8 +3,10 @@
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <stdexcept>
+#include <vector>
 
 #include "dense_crf.h"
 #include "parallel.h"
@@ -12,14 +14,17 @@
 #include "random_walk.h"
 #include "region_merging.h"
 #include "region_pooling.h"
+#include "region_sketch.h"
 #include "superpixel.h"
 
 namespace py = pybind11;
 
 namespace {
 
+// What every kernel takes: contiguous and aligned for its type. Anything else, a view into a buffer at an odd byte for instance,
+// is copied here before a kernel sees it.
 template <class T>
-using Array = py::array_t<T, py::array::c_style | py::array::forcecast>;
+using Array = py::array_t<T, py::array::c_style | py::array::forcecast | py::detail::npy_api::NPY_ARRAY_ALIGNED_>;
 
 void need(bool condition, const char* message) {
     if (!condition) throw std::invalid_argument(message);
@@ -39,7 +44,10 @@ py::array_t<int32_t> segment(const Array<uint8_t>& image, float k, float sigma, 
 }
 
 void need_ids(const Array<int32_t>& ids, int64_t count) {
-    for (int64_t i = 0; i < ids.size(); ++i) need(ids.data()[i] >= 0 && ids.data()[i] < count, "regions: id out of range");
+    const int32_t* id = ids.data();
+    uint32_t highest = 0;  // negative ids are high ones here
+    for (int64_t i = 0; i < ids.size(); ++i) highest = std::max(highest, static_cast<uint32_t>(id[i]));
+    need(ids.size() == 0 || highest < count, "regions: id out of range");
 }
 
 py::array_t<float> pool_regions(const Array<float>& features, const Array<int32_t>& regions, int64_t count,
@@ -58,18 +66,34 @@ py::array_t<float> pool_regions(const Array<float>& features, const Array<int32_
     return pooled;
 }
 
-py::array_t<int32_t> merge_regions(const Array<float>& features, const Array<int64_t>& sizes, double area, int64_t limit,
-                                   int threads) {
-    need(features.ndim() == 2 && sizes.ndim() == 1 && sizes.shape(0) == features.shape(0), "features (K, C), sizes (K)");
-    need(limit >= 1, "limit >= 1");
-    const int64_t regions = features.shape(0), channels = features.shape(1);
-    py::array_t<int32_t> numbers(regions);
-    const float* from = features.data();
-    const int64_t* pixels = sizes.data();
-    int32_t* out = numbers.mutable_data();
+py::array_t<int64_t> region_sizes(const Array<int32_t>& regions, int64_t count) {
+    need_ids(regions, count);
+    py::array_t<int64_t> sizes(count);
+    const int32_t* ids = regions.data();
+    int64_t *out = sizes.mutable_data(), pixels = regions.size();
     py::gil_scoped_release release;
-    icd::merge_regions(from, pixels, regions, channels, area, limit, icd::thread_count(threads), out);
-    return numbers;
+    icd::region_sizes(ids, pixels, count, out);
+    return sizes;
+}
+
+py::array_t<int32_t> merge_regions(const Array<float>& features, const Array<int64_t>& sizes, const Array<int32_t>& regions,
+                                   int64_t limit, int threads) {
+    need(features.ndim() == 2 && sizes.ndim() == 1 && sizes.shape(0) == features.shape(0), "features (K, C), sizes (K)");
+    need(features.shape(1) <= icd::Sketches::most_channels, "features: too many channels");
+    need(regions.ndim() == 2 && limit >= 1, "regions (H, W), limit >= 1");
+    const int64_t count = features.shape(0), channels = features.shape(1), pixels = regions.size();
+    need_ids(regions, count);
+    py::array_t<int32_t> merged({regions.shape(0), regions.shape(1)});
+    const float* from = features.data();
+    const int64_t* areas = sizes.data();
+    const int32_t* ids = regions.data();
+    int32_t* out = merged.mutable_data();
+    py::gil_scoped_release release;
+    std::vector<int32_t> numbers(count);
+    icd::merge_regions(from, areas, count, channels, static_cast<double>(pixels), limit, icd::thread_count(threads),
+                       numbers.data());
+    for (int64_t i = 0; i < pixels; ++i) out[i] = numbers[ids[i]];
+    return merged;
 }
 
 py::array_t<float> dense_crf(const Array<uint8_t>& image, const Array<float>& unary, float gaussian_sxy,
@@ -135,7 +159,8 @@ PYBIND11_MODULE(_native, module) {
     module.doc() = "Native kernels; use them through icd.refine.";
     module.def("segment", &segment, "image"_a, "k"_a, "sigma"_a, "min_size"_a);
     module.def("pool_regions", &pool_regions, "features"_a, "regions"_a, "count"_a, "frame"_a, "threads"_a);
-    module.def("merge_regions", &merge_regions, "features"_a, "sizes"_a, "area"_a, "limit"_a, "threads"_a);
+    module.def("region_sizes", &region_sizes, "regions"_a, "count"_a);
+    module.def("merge_regions", &merge_regions, "features"_a, "sizes"_a, "regions"_a, "limit"_a, "threads"_a);
     module.def("dense_crf", &dense_crf, "image"_a, "unary"_a, "gaussian_sxy"_a, "gaussian_compat"_a, "bilateral_sxy"_a,
                "bilateral_srgb"_a, "bilateral_compat"_a, "iterations"_a, "threads"_a);
     module.def("random_walk", &random_walk, "scores"_a, "affinities"_a, "offsets"_a, "beta"_a, "steps"_a, "threads"_a);

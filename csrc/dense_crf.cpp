@@ -8,29 +8,34 @@
 // Labels with the same unary at every pixel keep the same Q at every pixel, because Potts treats labels alike. One of them
 // is carried along and counts as often as it occurs in the softmax's sum; this is exact.
 //
-// Cost: two lattices once; per iteration O(pixels * different labels). 8 bytes a pixel, kernel corner, plus 12 a pixel and
-// different label.
+// An iteration is one pass over the pixels, band by band and piece by piece: take from both lattices, softmax, give to both for
+// the next iteration, while the piece is in the first cache. So probabilities are never stored. Several threads share the
+// bands, and the lattices' vertices in between.
+//
+// Cost: two lattices once; per iteration O(pixels * different labels). 8 bytes a pixel and kernel corner, plus 4 a pixel and
+// different label, plus what the lattices hold.
 #include "dense_crf.h"
 
 #include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <limits>
-#include <memory>
 #include <vector>
 
 #include "parallel.h"
 #include "permutohedral.h"
+#include "vectorize.h"
 
 namespace icd {
 namespace {
 
-constexpr int64_t least = 4096;
-constexpr int block = 16;  // labels that are filtered together at most
+constexpr int64_t least = 4096;  // pixels that are worth a thread
+constexpr int64_t piece = 256;   // pixels that are worked on at once
+constexpr int block = Lattice::most_lanes;
 
 // exp(x) for x <= 0 within 2 units in the last place; 0 below -64, lest the filter slow down on denormal numbers. A loop
 // over it becomes vector code on every processor. x = n ln 2 + r; e^r by its series, enough for |r| <= ln(2) / 2.
-inline float exp_of_negative(float value) {
+ICD_INLINE float exp_of_negative(float value) {
     constexpr float to_binary = 1.44269504f, ln2_high = 0.693359375f, ln2_low = -2.12194440e-4f;
     constexpr float rounder = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer in the low bits
     constexpr float lowest = -64.0f;
@@ -81,54 +86,51 @@ struct DistinctLabels {
 
     static int64_t padded(int64_t count) {
         const int64_t rest = count % block;
-        return count - rest + (rest == 0 ? 0 : rest <= 2 ? 2 : rest <= 4 ? 4 : rest <= 8 ? 8 : 16);
+        return count - rest + (rest == 0 ? 0 : rest <= 2 ? 2 : rest <= 4 ? 4 : rest <= 8 ? 8 : rest <= 16 ? 16 : block);
     }
 };
 
+// The softmax of each pixel's logits, in place. `fixed` lanes, known to the compiler, or any number of lanes for 0.
+template <int fixed>
+ICD_INLINE void softmax_body(float* logits, int64_t count, int64_t any_lanes, const float* multiplicity) {
+    const int64_t lanes = fixed ? fixed : any_lanes;
+    for (float* const end = logits + count * lanes; logits < end; logits += lanes) {
+        float highest = logits[0], sum = 0.0f;
+        for (int64_t l = 1; l < lanes; ++l) highest = logits[l] > highest ? logits[l] : highest;
+        for (int64_t l = 0; l < lanes; ++l) logits[l] = exp_of_negative(logits[l] - highest);
+        for (int64_t l = 0; l < lanes; ++l) sum += multiplicity[l] * logits[l];
+        const float factor = 1.0f / sum;
+        for (int64_t l = 0; l < lanes; ++l) logits[l] *= factor;
+    }
+}
+ICD_DISPATCH_LANES(softmax, (float* logits, int64_t count, int64_t any_lanes, const float* multiplicity),
+                   (logits, count, any_lanes, multiplicity))
+
 class MeanField {
   public:
-    MeanField(const float* unary, const CrfShape& shape, int threads)
-        : pixels_(shape.height * shape.width), threads_(threads), labels_(unary, shape.labels, pixels_),
-          energy_(pixels_ * labels_.lanes, padding), probability_(energy_.size()),
-          blocks_((labels_.lanes + block - 1) / block) {
-        const int64_t distinct = static_cast<int64_t>(labels_.first.size());
-        parallel_for(pixels_, threads_, least, [&](int64_t begin, int64_t end) {
-            for (int64_t lane = 0; lane < distinct; ++lane) {
-                const float* plane = unary + labels_.first[lane] * pixels_;
-                for (int64_t p = begin; p < end; ++p) energy_[p * labels_.lanes + lane] = -plane[p];
-            }
-            softmax(energy_.data() + begin * labels_.lanes, begin, end);
-        });
-    }
-
-    void iterate(const Lattice& gaussian, const Lattice& bilateral, const CrfKernels& kernels) {
-        for (size_t b = 0; b < blocks_.size(); ++b) {
-            gaussian.spread(lanes_of_block(b, probability_.data()), blocks_[b].gaussian, scratch_, threads_);
-            bilateral.spread(lanes_of_block(b, probability_.data()), blocks_[b].bilateral, scratch_, threads_);
+    MeanField(const uint8_t* rgb, const float* unary, const CrfShape& shape, const CrfKernels& kernels, int threads)
+        : pixels_(shape.height * shape.width), kernels_(kernels), bands_(shape.height, shape.width), unary_(unary),
+          labels_(unary, shape.labels, pixels_),
+          gaussian_({shape.height, shape.width, kernels.gaussian_sxy, nullptr, 1.0f}, threads),
+          bilateral_({shape.height, shape.width, kernels.bilateral_sxy, rgb, kernels.bilateral_srgb}, threads),
+          energy_(pixels_ * labels_.lanes) {
+        for (int64_t lane = 0; lane < labels_.lanes; lane += block) {
+            const int lanes = static_cast<int>(std::min<int64_t>(block, labels_.lanes - lane));
+            blocks_.push_back({lane, gaussian_.values(lanes), bilateral_.values(lanes)});
         }
-        parallel_for(pixels_, threads_, least, [&](int64_t begin, int64_t end) {
-            constexpr int64_t piece = 256;  // pixels whose logits stay in the first cache
-            std::vector<float> logits(piece * labels_.lanes);
-            for (int64_t first = begin; first < end; first += piece) {
-                const int64_t last = std::min(first + piece, end);
-                std::copy_n(energy_.data() + first * labels_.lanes, (last - first) * labels_.lanes, logits.data());
-                for (size_t b = 0; b < blocks_.size(); ++b) {
-                    const PixelValues out = lanes_of_block(b, logits.data());
-                    gaussian.collect(blocks_[b].gaussian, first, last, kernels.gaussian_compat, out);
-                    bilateral.collect(blocks_[b].bilateral, first, last, kernels.bilateral_compat, out);
-                }
-                softmax(logits.data(), first, last);
-            }
-        });
     }
 
-    void write(float* marginals) const {
-        const int64_t labels = static_cast<int64_t>(labels_.lane_of_label.size());
-        parallel_for(labels, threads_, 1 + least / pixels_, [&](int64_t begin, int64_t end) {
-            for (int64_t label = begin; label < end; ++label) {
-                const float* from = probability_.data() + labels_.lane_of_label[label];
-                float* plane = marginals + label * pixels_;
-                for (int64_t p = 0; p < pixels_; ++p) plane[p] = from[p * labels_.lanes];
+    void infer(int iterations, int threads, float* marginals) {
+        run_together(useful_threads(pixels_, threads, least), [&](const Member& member) {
+            for (int iteration = 0; iteration <= iterations; ++iteration) {
+                member.share(bands_.count(), [&](int64_t begin, int64_t end) {
+                    for (int64_t band = begin; band < end; ++band) pass(band, iteration == 0, iteration == iterations, marginals);
+                });
+                if (iteration == iterations) return;
+                for (Block& values : blocks_) {
+                    gaussian_.filter(member, values.gaussian);
+                    bilateral_.filter(member, values.bilateral);
+                }
             }
         });
     }
@@ -136,62 +138,87 @@ class MeanField {
   private:
     static constexpr float padding = std::numeric_limits<float>::lowest();  // a lane must not exceed the true ones
 
-    struct VertexValues {
-        Buffer<float> gaussian, bilateral;
+    struct Block {  // of lanes
+        int64_t lane;
+        Lattice::Values gaussian, bilateral;
     };
 
-    PixelValues lanes_of_block(size_t b, float* values) const {
-        const int64_t lane = static_cast<int64_t>(b) * block;
-        return {values + lane, labels_.lanes, static_cast<int>(std::min<int64_t>(block, labels_.lanes - lane))};
+    PixelValues lanes_of(const Block& values, float* logits) const {
+        return {logits + values.lane, labels_.lanes, values.gaussian.lanes};
     }
 
-    // Probabilities of the pixels begin..end; logits[0] belongs to `begin`.
-    void softmax(const float* logits, int64_t begin, int64_t end) {
-        switch (labels_.lanes) {
-            case 2: return softmax_of<2>(logits, begin, end);
-            case 4: return softmax_of<4>(logits, begin, end);
-            case 8: return softmax_of<8>(logits, begin, end);
-            case 16: return softmax_of<16>(logits, begin, end);
-            default: return softmax_of<0>(logits, begin, end);
+    // One iteration for the pixels of a band. The first has nothing to take yet, the last writes its result.
+    void pass(int64_t band, bool first, bool last, float* marginals) {
+        if (!last)
+            for (Block& values : blocks_) {
+                gaussian_.clear(band, values.gaussian);
+                bilateral_.clear(band, values.bilateral);
+            }
+        std::vector<float> logits(piece * labels_.lanes);
+        for (int64_t pixel = bands_.pixel(band); pixel < bands_.pixel(band + 1); pixel += piece) {
+            const int64_t count = std::min(piece, bands_.pixel(band + 1) - pixel);
+            if (first) read_energies(pixel, count);
+            std::copy_n(energy_.data() + pixel * labels_.lanes, count * labels_.lanes, logits.data());
+            for (const Block& values : blocks_) {
+                if (first) break;
+                const PixelValues out = lanes_of(values, logits.data());
+                gaussian_.slice(band, pixel, count, kernels_.gaussian_compat, values.gaussian, out);
+                bilateral_.slice(band, pixel, count, kernels_.bilateral_compat, values.bilateral, out);
+            }
+            softmax_of_all(logits.data(), count);
+            if (last) write(pixel, count, logits.data(), marginals);
+            for (Block& values : blocks_) {
+                if (last) break;
+                const PixelValues in = lanes_of(values, logits.data());
+                gaussian_.splat(band, pixel, count, in, values.gaussian);
+                bilateral_.splat(band, pixel, count, in, values.bilateral);
+            }
         }
     }
 
-    // `fixed` lanes, known to the compiler, or any number of lanes for 0.
-    template <int fixed>
-    void softmax_of(const float* logit, int64_t begin, int64_t end) {
-        const int64_t lanes = fixed ? fixed : labels_.lanes;
+    void read_energies(int64_t pixel, int64_t count) {
+        float* to = energy_.data() + pixel * labels_.lanes;
+        const int64_t distinct = static_cast<int64_t>(labels_.first.size());
+        for (int64_t lane = 0; lane < labels_.lanes; ++lane)
+            for (int64_t p = 0; p < count; ++p)
+                to[p * labels_.lanes + lane] = lane < distinct ? -unary_[labels_.first[lane] * pixels_ + pixel + p] : padding;
+    }
+
+    void write(int64_t pixel, int64_t count, const float* probabilities, float* marginals) const {
+        for (size_t label = 0; label < labels_.lane_of_label.size(); ++label) {
+            const float* from = probabilities + labels_.lane_of_label[label];
+            float* plane = marginals + static_cast<int64_t>(label) * pixels_ + pixel;
+            for (int64_t p = 0; p < count; ++p) plane[p] = from[p * labels_.lanes];
+        }
+    }
+
+    void softmax_of_all(float* logits, int64_t count) const {
         const float* multiplicity = labels_.multiplicity.data();
-        for (int64_t p = begin; p < end; ++p, logit += lanes) {
-            float* out = probability_.data() + p * lanes;
-            float highest = logit[0], sum = 0.0f;
-            for (int64_t l = 1; l < lanes; ++l) highest = logit[l] > highest ? logit[l] : highest;
-            for (int64_t l = 0; l < lanes; ++l) out[l] = exp_of_negative(logit[l] - highest);
-            for (int64_t l = 0; l < lanes; ++l) sum += multiplicity[l] * out[l];
-            const float factor = 1.0f / sum;
-            for (int64_t l = 0; l < lanes; ++l) out[l] *= factor;
+        switch (labels_.lanes) {
+            case 2: return softmax<2>(logits, count, 2, multiplicity);
+            case 4: return softmax<4>(logits, count, 4, multiplicity);
+            case 8: return softmax<8>(logits, count, 8, multiplicity);
+            case 16: return softmax<16>(logits, count, 16, multiplicity);
+            case 24: return softmax<24>(logits, count, 24, multiplicity);
+            default: return softmax<0>(logits, count, labels_.lanes, multiplicity);
         }
     }
 
     int64_t pixels_;
-    int threads_;
+    CrfKernels kernels_;
+    Bands bands_;
+    const float* unary_;
     DistinctLabels labels_;
-    Buffer<float> energy_, probability_;  // [pixels][lanes]: -U and Q
-    std::vector<VertexValues> blocks_;    // of each block of lanes
-    Buffer<float> scratch_;
+    Lattice gaussian_, bilateral_;
+    Buffer<float> energy_;  // [pixels][lanes]: -U
+    std::vector<Block> blocks_;
 };
 
 }  // namespace
 
 void dense_crf(const uint8_t* rgb, const float* unary, const CrfShape& shape, const CrfKernels& kernels, int iterations,
                int threads, float* marginals) {
-    MeanField field(unary, shape, threads);
-    if (iterations > 0) {
-        const auto [labels, height, width] = shape;
-        const Lattice gaussian({height, width, kernels.gaussian_sxy, nullptr, 1.0f}, threads);
-        const Lattice bilateral({height, width, kernels.bilateral_sxy, rgb, kernels.bilateral_srgb}, threads);
-        for (int iteration = 0; iteration < iterations; ++iteration) field.iterate(gaussian, bilateral, kernels);
-    }
-    field.write(marginals);
+    MeanField(rgb, unary, shape, kernels, threads).infer(iterations, threads, marginals);
 }
 
 }  // namespace icd

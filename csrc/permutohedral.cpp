@@ -6,17 +6,20 @@
 // values to the d + 1 corners of its simplex by barycentric weights. Blur: along each of the d + 1 axes in turn with
 // (1/2, 1, 1/2), over existing vertices only. Slice: each point reads back with the same weights.
 //
-// Vertices are numbered in order of first appearance. A vertex's coordinates are packed into one 64-bit key, such that a step
-// along an axis is one addition. Every sum over points is taken in the order of the points: one thread scatters them, several
-// gather them vertex by vertex from a list.
+// A vertex's coordinates are packed into one 64-bit key, such that a step along an axis is one addition. The image lies in bands
+// of rows. Each band numbers its own vertices, in order of first appearance, and its pixels give to and take from its own
+// copies of them, called slots; between splat and blur the slots of a vertex are added up in the order of the bands. So
+// bands are independent of each other, the copies of one stay in the fast caches, and since there are as many bands for any
+// number of threads, so is every sum.
 //
-// Cost for n points, m vertices, l values: O(n d^2 + m d) hash look-ups once, then O((n + m) d l) a filtering.
+// Cost for n points, m vertices, s slots (between m and bands * m), l values: O(n d^2 + (s + m d)) hash look-ups once, then
+// O((n d + s + m d) l) a filtering.
 #include "permutohedral.h"
 
 #include <algorithm>
 #include <cmath>
+#include <type_traits>
 
-#include "parallel.h"
 #include "permutohedral_embedding.h"
 #include "vectorize.h"
 
@@ -24,6 +27,7 @@ namespace icd {
 namespace {
 
 constexpr int64_t least = 4096;  // points or vertices that are worth a thread
+using Share = Lattice::Share;
 
 // The coordinates that pixels can have in the feature space.
 struct Coordinates {
@@ -36,77 +40,149 @@ struct Coordinates {
     }
 };
 
-// Keys and weights of a row of pixels; successive weights lie two floats apart.
 template <int dimensions>
-void embed_row(const Embedding<dimensions>& embedding, const Coordinates& coordinates, const FeatureSpace& space,
-               int64_t y, uint64_t* keys, float* weights) {
-    constexpr int corners = dimensions + 1;
-    float point[5] = {0.0f, coordinates.place[y]}, row_weights[corners];
-    for (int64_t x = 0; x < space.width; ++x, keys += corners) {
-        point[0] = coordinates.place[x];
-        for (int i = 2; i < dimensions; ++i)
-            point[i] = coordinates.colour[space.rgb[3 * (y * space.width + x) + i - 2]];
-        embedding.place(point, keys, row_weights);
-        for (int corner = 0; corner < corners; ++corner, weights += 2) *weights = row_weights[corner];
+Embedding<dimensions> embedding_of(const FeatureSpace& space) {
+    const float colours = 256.0f / space.srgb;
+    const float ranges[5] = {static_cast<float>(space.width) / space.sxy, static_cast<float>(space.height) / space.sxy,
+                             colours, colours, colours};
+    return Embedding<dimensions>(ranges);
+}
+
+// Call use(std::integral_constant<int, lanes>).
+template <class Use>
+void with_lanes(int lanes, const Use& use) {
+    switch (lanes) {
+        case 2: return use(std::integral_constant<int, 2>{});
+        case 4: return use(std::integral_constant<int, 4>{});
+        case 8: return use(std::integral_constant<int, 8>{});
+        case 16: return use(std::integral_constant<int, 16>{});
+        default: return use(std::integral_constant<int, 24>{});
     }
 }
 
+template <int lanes>
+ICD_INLINE void splat_pixels_body(const Share* share, int corners, int64_t count, const float* in, int64_t stride, float* slots) {
+    for (int64_t p = 0; p < count; ++p, in += stride) {
+        const Group<lanes> value = Group<lanes>::at(in);
+        for (int corner = 0; corner < corners; ++corner, ++share) {
+            float* const to = slots + share->vertex * int64_t{lanes};
+            Group<lanes> sum = Group<lanes>::at(to);
+            for (int i = 0; i < Group<lanes>::count; ++i) sum.part[i] += share->weight * value.part[i];
+            sum.store_at(to);
+        }
+    }
+}
+ICD_DISPATCH_LANES(splat_pixels,
+                   (const Share* share, int corners, int64_t count, const float* in, int64_t stride, float* slots),
+                   (share, corners, count, in, stride, slots))
+
+template <int lanes>
+ICD_INLINE void slice_pixels_body(const Share* share, int corners, int64_t count, float scale, const float* slots, float* out,
+                           int64_t stride) {
+    for (int64_t p = 0; p < count; ++p, out += stride) {
+        Group<lanes> sum = Group<lanes>::zero(), value = Group<lanes>::at(out);
+        for (int corner = 0; corner < corners; ++corner, ++share)
+            sum.add(share->weight, slots + share->vertex * int64_t{lanes});
+        for (int i = 0; i < Group<lanes>::count; ++i) value.part[i] += scale * sum.part[i];
+        value.store_at(out);
+    }
+}
+
+template <int lanes>
+ICD_INLINE void blur_vertices_body(const int32_t* pairs, int64_t begin, int64_t end, const float* from, float* to) {
+    for (int64_t v = begin; v < end; ++v) {
+        Group<lanes> centre = Group<lanes>::at(from + v * lanes);
+        Group<lanes> sides = Group<lanes>::at(from + pairs[2 * v] * int64_t{lanes});
+        const Group<lanes> other = Group<lanes>::at(from + pairs[2 * v + 1] * int64_t{lanes});
+        for (int i = 0; i < Group<lanes>::count; ++i) centre.part[i] += 0.5f * (sides.part[i] + other.part[i]);
+        centre.store_at(to + v * lanes);
+    }
+}
+ICD_DISPATCH_LANES(slice_pixels,
+                   (const Share* share, int corners, int64_t count, float scale, const float* slots, float* out,
+                    int64_t stride),
+                   (share, corners, count, scale, slots, out, stride))
+ICD_DISPATCH_LANES(blur_vertices, (const int32_t* pairs, int64_t begin, int64_t end, const float* from, float* to),
+                   (pairs, begin, end, from, to))
+
 }  // namespace
 
+Bands::Bands(int64_t height, int64_t width)
+    : height_(height), width_(width),
+      count_(std::min<int64_t>({height, 64, 4 * std::max<int64_t>(1, (height * width + 32768) / 65536)})) {}
+
 Lattice::Lattice(const FeatureSpace& space, int threads)
-    : count_(space.height * space.width), corners_(space.rgb ? 6 : 3), of_pixel_(count_ * corners_) {
+    : bands_(space.height, space.width), pixels_(space.height * space.width), corners_(space.rgb ? 6 : 3),
+      shares_(pixels_ * corners_) {
     if (space.rgb)
         build<5>(space, threads);
     else
         build<2>(space, threads);
-    if (threads > 1) list_pixels_of_vertices();
     normalise(threads);
+}
+
+// Place the pixels of a band; returns the keys of its vertices.
+template <int dimensions>
+std::vector<uint64_t> Lattice::build_band(const FeatureSpace& space, int64_t band) {
+    constexpr int corners = dimensions + 1;
+    constexpr int64_t ahead = 8 * corners;
+    const Embedding<dimensions> embedding = embedding_of<dimensions>(space);
+    const Coordinates coordinates(space);
+    std::vector<uint64_t> keys(space.width * corners);
+    KeyTable table;
+    for (int64_t y = bands_.row(band); y < bands_.row(band + 1); ++y) {
+        Share* shares = shares_.data() + y * space.width * corners;
+        float point[5] = {0.0f, coordinates.place[y]}, weights[corners];
+        for (int64_t x = 0; x < space.width; ++x) {
+            point[0] = coordinates.place[x];
+            for (int i = 2; i < dimensions; ++i) point[i] = coordinates.colour[space.rgb[3 * (y * space.width + x) + i - 2]];
+            embedding.place(point, keys.data() + x * corners, weights);
+            for (int corner = 0; corner < corners; ++corner) shares[x * corners + corner].weight = weights[corner];
+        }
+        const int64_t total = space.width * corners;
+        for (int64_t i = 0; i < total; ++i) {
+            if (i + ahead < total) table.prefetch(keys[i + ahead]);
+            const bool as_before = i >= corners && keys[i] == keys[i - corners];
+            shares[i].vertex = as_before ? shares[i - corners].vertex : table.number_of(keys[i]);
+        }
+    }
+    return table.keys();
 }
 
 template <int dimensions>
 void Lattice::build(const FeatureSpace& space, int threads) {
     constexpr int corners = dimensions + 1;
-    const float colours = 256.0f / space.srgb;
-    const float ranges[5] = {static_cast<float>(space.width) / space.sxy, static_cast<float>(space.height) / space.sxy,
-                             colours, colours, colours};
-    const Embedding<dimensions> embedding(ranges);
-    const Coordinates coordinates(space);
-    const int64_t rows = std::max<int64_t>(1, 4 * least * threads / space.width);  // embedded before they are numbered
-    Buffer<uint64_t> keys(std::min(rows, space.height) * space.width * corners);
+    std::vector<std::vector<uint64_t>> keys_of_bands(bands_.count());
+    parallel_for(bands_.count(), threads, 1, [&](int64_t begin, int64_t end) {
+        for (int64_t band = begin; band < end; ++band) keys_of_bands[band] = build_band<dimensions>(space, band);
+    });
     KeyTable table;
-    for (int64_t first = 0; first < space.height; first += rows) {
-        const int64_t last = std::min(first + rows, space.height), total = (last - first) * space.width * corners;
-        const int64_t ahead = 8 * corners;
-        Share* shares = of_pixel_.data() + first * space.width * corners;
-        parallel_for(last - first, threads, 1 + least / space.width, [&](int64_t begin, int64_t end) {
-            for (int64_t y = begin; y < end; ++y)
-                embed_row<dimensions>(embedding, coordinates, space, first + y, keys.data() + y * space.width * corners,
-                                      &shares[y * space.width * corners].weight);
-        });
-        for (int64_t i = 0; i < total; ++i) {
-            if (i + ahead < total) table.prefetch(keys[i + ahead]);
-            const bool as_before = i >= corners && keys[i] == keys[i - corners];
-            shares[i].partner = as_before ? shares[i - corners].partner : table.number_of(keys[i]);
-        }
+    slot_start_.push_back(0);
+    for (const std::vector<uint64_t>& keys : keys_of_bands) {
+        for (const uint64_t key : keys) slot_vertices_.push_back(table.number_of(key));
+        slot_start_.push_back(static_cast<int64_t>(slot_vertices_.size()));
     }
-    if (count_ % 4 != 0) {
+    const Embedding<dimensions> embedding = embedding_of<dimensions>(space);
+    if (pixels_ % 4 != 0) {
         // pydensecrf2 works on four pixels at a time and fills the last group up with a black pixel in the upper left
         // corner: it has no value but its vertices take part in the blur.
         const float origin[dimensions] = {};
+        uint64_t keys[corners];
         float unused[corners];
-        embedding.place(origin, keys.data(), unused);
-        for (int corner = 0; corner < corners; ++corner) table.number_of(keys[corner]);
+        embedding.place(origin, keys, unused);
+        for (const uint64_t key : keys) table.number_of(key);
     }
-    const std::vector<uint64_t>& vertex_keys = table.keys();
-    vertex_count_ = static_cast<int64_t>(vertex_keys.size());
+    const std::vector<uint64_t>& keys = table.keys();
+    vertex_count_ = static_cast<int64_t>(keys.size());
+    list_slots();
     neighbours_.assign(2 * corners * vertex_count_, static_cast<int32_t>(vertex_count_));
     for (int axis = 0; axis < corners; ++axis) {
         int32_t* pairs = neighbours_.data() + 2 * axis * vertex_count_;
         const uint64_t step = embedding.step(axis);
         parallel_for(vertex_count_, threads, least, [&](int64_t begin, int64_t end) {
             for (int64_t v = begin; v < end; ++v) {
-                if (v + 8 < end) table.prefetch(vertex_keys[v + 8] + step);
-                const int32_t next = table.look_up(vertex_keys[v] + step);
+                if (v + 8 < end) table.prefetch(keys[v + 8] + step);
+                const int32_t next = table.look_up(keys[v] + step);
                 if (next < 0) continue;
                 pairs[2 * v] = next;  // a step is one-to-one: no two threads write the same entry
                 pairs[2 * next + 1] = static_cast<int32_t>(v);
@@ -115,121 +191,96 @@ void Lattice::build(const FeatureSpace& space, int threads) {
     }
 }
 
-void Lattice::list_pixels_of_vertices() {
+void Lattice::list_slots() {
     vertex_start_.assign(vertex_count_ + 1, 0);
-    of_vertex_.resize(of_pixel_.size());
-    for (const Share& share : of_pixel_) ++vertex_start_[share.partner + 1];
+    vertex_slots_.resize(slot_vertices_.size());
+    for (const int32_t vertex : slot_vertices_) ++vertex_start_[vertex + 1];
     for (int64_t v = 0; v < vertex_count_; ++v) vertex_start_[v + 1] += vertex_start_[v];
     std::vector<int32_t> next(vertex_start_.begin(), vertex_start_.end() - 1);
-    const Share* share = of_pixel_.data();
-    for (int32_t pixel = 0; pixel < count_; ++pixel)
-        for (int corner = 0; corner < corners_; ++corner, ++share)
-            of_vertex_[next[share->partner]++] = {pixel, share->weight};
+    for (size_t slot = 0; slot < slot_vertices_.size(); ++slot)
+        vertex_slots_[next[slot_vertices_[slot]]++] = static_cast<int32_t>(slot);
 }
 
 void Lattice::normalise(int threads) {
     constexpr int lanes = 2;
-    Buffer<float> ones(count_ * lanes, 1.0f), sums(count_ * lanes, 1e-20f), values, scratch;
-    spread({ones.data(), lanes, lanes}, values, scratch, threads);
-    parallel_for(count_, threads, least, [&](int64_t begin, int64_t end) {
-        collect(values, begin, end, 1.0f, {sums.data() + begin * lanes, lanes, lanes});
-        for (int64_t p = begin; p < end; ++p) {
-            sums[p * lanes] = 1.0f / std::sqrt(sums[p * lanes]);
-            for (int corner = 0; corner < corners_; ++corner) of_pixel_[p * corners_ + corner].weight *= sums[p * lanes];
-        }
-    });
-    for (Share& share : of_vertex_) share.weight *= sums[share.partner * lanes];
-}
-
-// Both ways add the pixels of a vertex in the same order. Without threads no list of them is needed.
-template <int lanes>
-void Lattice::splat(const PixelValues& in, float* values, int threads) const {
-    using Vector = Floats<lanes>;
-    if (of_vertex_.empty()) {
-        std::fill_n(values, vertex_count_ * lanes, 0.0f);
-        const Share* share = of_pixel_.data();
-        for (int64_t p = 0; p < count_; ++p) {
-            Vector value, sum;
-            load<lanes>(in.first + p * in.stride, value);
-            for (int corner = 0; corner < corners_; ++corner, ++share) {
-                float* to = values + share->partner * int64_t{lanes};
-                load<lanes>(to, sum);
-                store<lanes>(sum + share->weight * value, to);
+    constexpr int64_t piece = 256;
+    Values ones = values(lanes);
+    const std::vector<float> one(piece * lanes, 1.0f);
+    run_together(useful_threads(pixels_, threads, least), [&](const Member& member) {
+        member.share(bands_.count(), [&](int64_t begin, int64_t end) {
+            for (int64_t band = begin; band < end; ++band) {
+                clear(band, ones);
+                for (int64_t p = bands_.pixel(band); p < bands_.pixel(band + 1); p += piece)
+                    splat(band, p, std::min(piece, bands_.pixel(band + 1) - p), {const_cast<float*>(one.data()), lanes, lanes},
+                          ones);
             }
-        }
-        return;
-    }
-    parallel_for(vertex_count_, threads, least, [&](int64_t begin, int64_t end) {
-        for (int64_t v = begin; v < end; ++v) {
-            Vector sum{}, value;
-            for (int32_t i = vertex_start_[v]; i < vertex_start_[v + 1]; ++i) {
-                load<lanes>(in.first + of_vertex_[i].partner * in.stride, value);
-                sum += of_vertex_[i].weight * value;
+        });
+        filter(member, ones);
+        member.share(bands_.count(), [&](int64_t begin, int64_t end) {
+            float sums[piece * lanes];
+            for (int64_t band = begin; band < end; ++band)
+                for (int64_t p = bands_.pixel(band); p < bands_.pixel(band + 1); p += piece) {
+                    const int64_t count = std::min(piece, bands_.pixel(band + 1) - p);
+                    std::fill_n(sums, count * lanes, 1e-20f);
+                    slice(band, p, count, 1.0f, ones, {sums, lanes, lanes});
+                    for (int64_t i = 0; i < count; ++i) {
+                        const float factor = 1.0f / std::sqrt(sums[i * lanes]);
+                        for (int corner = 0; corner < corners_; ++corner)
+                            shares_[(p + i) * corners_ + corner].weight *= factor;
+                    }
+                }
+        });
+    });
+}
+
+Lattice::Values Lattice::values(int lanes) const {
+    const size_t slots = slot_vertices_.size() * lanes, vertices = (vertex_count_ + 1) * lanes;
+    Values values{lanes, Buffer<float>(slots), Buffer<float>(slots), Buffer<float>(vertices), Buffer<float>(vertices)};
+    for (Buffer<float>* rows : {&values.vertices, &values.blurred}) std::fill(rows->end() - lanes, rows->end(), 0.0f);
+    return values;
+}
+
+void Lattice::clear(int64_t band, Values& values) const {
+    std::fill(values.given.begin() + slot_start_[band] * values.lanes, values.given.begin() + slot_start_[band + 1] * values.lanes,
+              0.0f);
+}
+
+void Lattice::splat(int64_t band, int64_t pixel, int64_t count, const PixelValues& in, Values& values) const {
+    float* const slots = values.given.data() + slot_start_[band] * values.lanes;
+    with_lanes(in.lanes, [&](auto lanes) {
+        splat_pixels<lanes>(shares_.data() + pixel * corners_, corners_, count, in.first, in.stride, slots);
+    });
+}
+
+void Lattice::slice(int64_t band, int64_t pixel, int64_t count, float scale, const Values& values,
+                    const PixelValues& out) const {
+    const float* const slots = values.taken.data() + slot_start_[band] * values.lanes;
+    with_lanes(out.lanes, [&](auto lanes) {
+        slice_pixels<lanes>(shares_.data() + pixel * corners_, corners_, count, scale, slots, out.first, out.stride);
+    });
+}
+
+void Lattice::filter(const Member& member, Values& values) const {
+    with_lanes(values.lanes, [&](auto lanes) {
+        float *from = values.vertices.data(), *to = values.blurred.data();
+        member.share(vertex_count_, [&](int64_t begin, int64_t end) {
+            for (int64_t v = begin; v < end; ++v) {
+                auto sum = Group<lanes>::zero();
+                for (int32_t i = vertex_start_[v]; i < vertex_start_[v + 1]; ++i)
+                    sum.add(1.0f, values.given.data() + vertex_slots_[i] * int64_t{lanes});
+                sum.store_at(from + v * lanes);
             }
-            store<lanes>(sum, values + v * lanes);
-        }
+        });
+        for (int axis = 0; axis < corners_; ++axis, std::swap(from, to))
+            member.share(vertex_count_, [&](int64_t begin, int64_t end) {
+                blur_vertices<lanes>(neighbours_.data() + 2 * axis * vertex_count_, begin, end, from, to);
+            });
+        member.share(static_cast<int64_t>(slot_vertices_.size()), [&](int64_t begin, int64_t end) {
+            for (int64_t slot = begin; slot < end; ++slot)
+                Group<lanes>::at(from + slot_vertices_[slot] * int64_t{lanes})
+                    .store_at(values.taken.data() + slot * int64_t{lanes});
+        });
     });
-}
-
-template <int lanes>
-void Lattice::blur(int axis, const float* values, float* blurred, int threads) const {
-    const int32_t* pairs = neighbours_.data() + 2 * axis * vertex_count_;
-    parallel_for(vertex_count_, threads, least, [&](int64_t begin, int64_t end) {
-        for (int64_t v = begin; v < end; ++v) {
-            Floats<lanes> centre, next, previous;
-            load<lanes>(values + v * lanes, centre);
-            load<lanes>(values + pairs[2 * v] * int64_t{lanes}, next);
-            load<lanes>(values + pairs[2 * v + 1] * int64_t{lanes}, previous);
-            store<lanes>(centre + 0.5f * (next + previous), blurred + v * lanes);
-        }
-    });
-}
-
-template <int lanes>
-void Lattice::spread_lanes(const PixelValues& in, Buffer<float>& values, Buffer<float>& scratch, int threads) const {
-    for (Buffer<float>* rows : {&values, &scratch}) {  // one more row, all zero, stands for missing neighbours
-        rows->resize((vertex_count_ + 1) * lanes);
-        std::fill_n(rows->begin() + vertex_count_ * lanes, lanes, 0.0f);
-    }
-    splat<lanes>(in, values.data(), threads);
-    for (int axis = 0; axis < corners_; ++axis) {
-        blur<lanes>(axis, values.data(), scratch.data(), threads);
-        values.swap(scratch);
-    }
-}
-
-template <int lanes>
-void Lattice::collect_lanes(const float* values, int64_t begin, int64_t end, float scale,
-                            const PixelValues& out) const {
-    const Share* share = of_pixel_.data() + begin * corners_;
-    for (int64_t p = 0; p < end - begin; ++p) {
-        Floats<lanes> sum{}, value;
-        for (int corner = 0; corner < corners_; ++corner, ++share) {
-            load<lanes>(values + share->partner * int64_t{lanes}, value);
-            sum += share->weight * value;
-        }
-        load<lanes>(out.first + p * out.stride, value);
-        store<lanes>(value + scale * sum, out.first + p * out.stride);
-    }
-}
-
-void Lattice::spread(const PixelValues& in, Buffer<float>& vertex_values, Buffer<float>& scratch, int threads) const {
-    switch (in.lanes) {
-        case 2: return spread_lanes<2>(in, vertex_values, scratch, threads);
-        case 4: return spread_lanes<4>(in, vertex_values, scratch, threads);
-        case 8: return spread_lanes<8>(in, vertex_values, scratch, threads);
-        default: return spread_lanes<16>(in, vertex_values, scratch, threads);
-    }
-}
-
-void Lattice::collect(const Buffer<float>& vertex_values, int64_t begin, int64_t end, float scale,
-                      const PixelValues& out) const {
-    switch (out.lanes) {
-        case 2: return collect_lanes<2>(vertex_values.data(), begin, end, scale, out);
-        case 4: return collect_lanes<4>(vertex_values.data(), begin, end, scale, out);
-        case 8: return collect_lanes<8>(vertex_values.data(), begin, end, scale, out);
-        default: return collect_lanes<16>(vertex_values.data(), begin, end, scale, out);
-    }
 }
 
 }  // namespace icd

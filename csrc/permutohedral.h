@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "memory.h"
+#include "parallel.h"
 
 namespace icd {
 
@@ -17,7 +18,19 @@ struct FeatureSpace {
     float srgb;
 };
 
-// Some values of each pixel (`lanes` = 2, 4, 8 or 16 of them); successive pixels lie `stride` floats apart.
+// An image in bands of whole rows, which are worked on one by one: as many for any number of threads.
+class Bands {
+  public:
+    Bands(int64_t height, int64_t width);
+    int64_t count() const { return count_; }
+    int64_t row(int64_t band) const { return height_ * band / count_; }  // where it begins
+    int64_t pixel(int64_t band) const { return row(band) * width_; }
+
+  private:
+    int64_t height_, width_, count_;
+};
+
+// Some values of each of successive pixels (`lanes` = 2, 4, 8, 16 or 24 of them), `stride` floats from pixel to pixel.
 struct PixelValues {
     float* first;
     int64_t stride;
@@ -26,43 +39,52 @@ struct PixelValues {
 
 class Lattice {
   public:
+    static constexpr int most_lanes = 24;
+
+    // What is filtered together, on its way through the lattice.
+    struct Values {
+        int lanes;
+        Buffer<float> given, taken;      // of each band's vertices: what its pixels gave, what they will take
+        Buffer<float> vertices, blurred; // and one more row, all zero, for missing neighbours
+    };
+
     // Throws std::invalid_argument if the standard deviations are too small to number the vertices.
     // After construction the filter is normalised symmetrically: D^-1/2 K D^-1/2 with D = K 1.
     Lattice(const FeatureSpace& space, int threads);
 
-    // Filtering, first half: the values of all pixels, brought onto the lattice and blurred there, into `vertex_values`.
-    void spread(const PixelValues& in, Buffer<float>& vertex_values, Buffer<float>& scratch, int threads) const;
+    Values values(int lanes) const;
 
-    // Filtering, second half, for the pixels begin..end: out.first[0] belongs to pixel `begin` and is increased by `scale`
-    // times the filtered value.
-    void collect(const Buffer<float>& vertex_values, int64_t begin, int64_t end, float scale,
-                 const PixelValues& out) const;
+    // Filtering takes four steps. Bands may be splat in any order, and their pixels piece by piece in ascending order;
+    // filter() is called by all members of a team once all bands are complete; then each piece of a band can be sliced.
+    void clear(int64_t band, Values& values) const;
+    void splat(int64_t band, int64_t pixel, int64_t count, const PixelValues& in, Values& values) const;
+    void filter(const Member& member, Values& values) const;
+    // `out` is increased by `scale` times the filtered values.
+    void slice(int64_t band, int64_t pixel, int64_t count, float scale, const Values& values, const PixelValues& out) const;
 
-  private:
     struct Share {  // a pixel gives and takes at a vertex by this weight
-        int32_t partner;
+        int32_t vertex;  // by the band's numbers
         float weight;
     };
+
+  private:
     template <int dimensions>
     void build(const FeatureSpace& space, int threads);
-    void list_pixels_of_vertices();
+    template <int dimensions>
+    std::vector<uint64_t> build_band(const FeatureSpace& space, int64_t band);
+    void list_slots();
     void normalise(int threads);
-    template <int lanes>
-    void splat(const PixelValues& in, float* values, int threads) const;
-    template <int lanes>
-    void blur(int axis, const float* values, float* blurred, int threads) const;
-    template <int lanes>
-    void spread_lanes(const PixelValues& in, Buffer<float>& values, Buffer<float>& scratch, int threads) const;
-    template <int lanes>
-    void collect_lanes(const float* values, int64_t begin, int64_t end, float scale, const PixelValues& out) const;
 
-    int64_t count_;
-    int corners_;                       // of a simplex: dimensions + 1
+    Bands bands_;
+    int64_t pixels_;
+    int corners_;  // of a simplex: dimensions + 1
     int64_t vertex_count_ = 0;
-    Buffer<Share> of_pixel_;            // [count][corners]: the vertices around a pixel, by barycentric weights
-    Buffer<Share> of_vertex_;           // the same by vertices, the pixels in ascending order; empty for one thread
-    std::vector<int32_t> vertex_start_; // [vertex_count + 1]: where a vertex begins in of_vertex_
-    Buffer<int32_t> neighbours_;        // [corners][vertex_count][2]: along each axis; vertex_count for "none"
+    Buffer<Share> shares_;               // [pixels][corners]: the vertices around a pixel, by barycentric weights
+    std::vector<int64_t> slot_start_;    // [bands + 1]: where the vertices of a band begin in slots
+    std::vector<int32_t> slot_vertices_; // [slots]: the lattice's number of each vertex of each band
+    std::vector<int32_t> vertex_start_;  // [vertices + 1]: where a vertex begins in vertex_slots_
+    std::vector<int32_t> vertex_slots_;  // [slots]: the slots of each vertex, in ascending order
+    Buffer<int32_t> neighbours_;         // [corners][vertices][2]: along each axis; vertex_count for "none"
 };
 
 }  // namespace icd

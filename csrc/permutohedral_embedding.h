@@ -16,7 +16,7 @@ namespace icd {
 // Maps keys to the numbers 0, 1, ... in order of insertion. Open addressing, at most half full.
 class KeyTable {
   public:
-    KeyTable() { resize(18); }
+    KeyTable() { resize(12); }
 
     int32_t number_of(uint64_t key) {
         size_t slot = find(key);

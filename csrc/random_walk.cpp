@@ -16,9 +16,7 @@
 #include "random_walk.h"
 
 #include <algorithm>
-#include <atomic>
 #include <cmath>
-#include <thread>
 #include <vector>
 
 #include "parallel.h"
@@ -157,27 +155,6 @@ ICD_AVX2 void step_avx2(const Stencil& stencil, const float* from, float* to, in
     step_planes<8>(stencil, from, to, planes, begin, end);
 }
 
-// Lets no thread pass before all have arrived.
-class Barrier {
-  public:
-    explicit Barrier(int threads) : threads_(threads) {}
-    void wait() {
-        const int64_t round = round_.load();
-        if (arrived_.fetch_add(1) + 1 == threads_) {
-            arrived_.store(0);
-            round_.fetch_add(1);
-            return;
-        }
-        for (int spins = 0; round_.load() == round; ++spins)
-            if (spins > 1000) std::this_thread::yield();
-    }
-
-  private:
-    const int threads_;
-    std::atomic<int> arrived_{0};
-    std::atomic<int64_t> round_{0};
-};
-
 }  // namespace
 
 void random_walk(const float* scores, const float* affinities, const int32_t* offsets, const WalkShape& shape,
@@ -192,14 +169,12 @@ void random_walk(const float* scores, const float* affinities, const int32_t* of
                         halves[0] + plane * grid.size + grid.at(y, 0));
 
     const auto step = use_avx2() ? step_avx2 : step_baseline;
-    const int64_t workers = std::clamp<int64_t>(grid.height * grid.width / 1024, 1, std::min<int64_t>(threads, grid.height));
-    Barrier barrier(static_cast<int>(workers));
-    parallel_for(workers, static_cast<int>(workers), 1, [&](int64_t worker, int64_t) {
-        const int64_t begin = grid.height * worker / workers, end = grid.height * (worker + 1) / workers;
-        for (int64_t i = 0; i < steps; ++i) {
-            step(stencil, halves[i % 2], halves[(i + 1) % 2], shape.planes, begin, end);
-            barrier.wait();
-        }
+    const int workers = useful_threads(grid.height * grid.width, static_cast<int>(std::min<int64_t>(threads, grid.height)), 1024);
+    run_together(workers, [&](const Member& member) {
+        for (int64_t i = 0; i < steps; ++i)
+            member.share(grid.height, [&](int64_t begin, int64_t end) {
+                step(stencil, halves[i % 2], halves[(i + 1) % 2], shape.planes, begin, end);
+            });
     });
     for (int64_t plane = 0; plane < shape.planes; ++plane)
         for (int64_t y = 0; y < grid.height; ++y)

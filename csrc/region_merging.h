@@ -11,4 +11,7 @@ namespace icd {
 int64_t merge_regions(const float* features, const int64_t* sizes, int64_t regions, int64_t channels, double area,
                       int64_t limit, int threads, int32_t* numbers);
 
+// How many of `pixels` ids, each of 0..regions-1, each region has.
+void region_sizes(const int32_t* ids, int64_t pixels, int64_t regions, int64_t* sizes);
+
 }  // namespace icd

@@ -50,4 +50,47 @@ inline bool use_avx2() {
 #endif
 }
 
+// Define name(parameters) from name_body(arguments), compiled for both instruction sets; the second for a template over `lanes`.
+#define ICD_DISPATCH(name, parameters, arguments)                   \
+    void name##_baseline parameters { name##_body arguments; }      \
+    ICD_AVX2 void name##_avx2 parameters { name##_body arguments; } \
+    void name parameters { use_avx2() ? name##_avx2 arguments : name##_baseline arguments; }
+
+#define ICD_DISPATCH_LANES(name, parameters, arguments)                                       \
+    template <int lanes>                                                                      \
+    void name##_baseline parameters { name##_body<lanes> arguments; }                         \
+    template <int lanes>                                                                      \
+    ICD_AVX2 void name##_avx2 parameters { name##_body<lanes> arguments; }                    \
+    template <int lanes>                                                                      \
+    void name parameters { use_avx2() ? name##_avx2<lanes> arguments : name##_baseline<lanes> arguments; }
+
+// `lanes` floats as vectors of up to eight, which is what AVX2 has.
+template <int lanes>
+struct Group {
+    static constexpr int width = lanes < 8 ? lanes : 8, count = lanes / width;
+    Floats<width> part[count];
+
+    ICD_INLINE static Group zero() {
+        Group group;
+        for (int i = 0; i < count; ++i) group.part[i] = Floats<width>{};
+        return group;
+    }
+    ICD_INLINE static Group at(const float* from) {
+        Group group;
+        for (int i = 0; i < count; ++i) load<width>(from + i * width, group.part[i]);
+        return group;
+    }
+    ICD_INLINE void store_at(float* to) const {
+        for (int i = 0; i < count; ++i) store<width>(part[i], to + i * width);
+    }
+    // Add `weight` times the floats at `from`.
+    ICD_INLINE void add(float weight, const float* from) {
+        for (int i = 0; i < count; ++i) {
+            Floats<width> value;
+            load<width>(from + i * width, value);
+            part[i] += weight * value;
+        }
+    }
+};
+
 }  // namespace icd

@@ -105,34 +105,15 @@ def run_of(folder) -> dict:
     return next((run for run in map(read_run, [folder, *folder.parents][:4]) if run), {})
 
 
-def made_with(folder) -> Path:
-    """Where it is noted what the files of a folder are made with: beside it, since all in it are maps or masks."""
-    return Path(f"{folder}.made_with.json")
-
-
-def claim_folder(folder, facts: dict) -> None:
-    """Note beside a folder what its files are made with, or see that they are made with nothing else.
-
-    Parameters
-    ----------
-    folder : str or os.PathLike
-    facts : dict
-        JSON values. They are kept in the file that `made_with` names.
-
-    Raises
-    ------
-    InputError
-        Something else is noted there: to go on would mix two results.
-    """
-    folder, path, facts = Path(folder), made_with(folder), plain(facts)
-    if not path.is_file() or not folder.is_dir() or not any(folder.iterdir()):
-        write_json(path, facts)
-        return
-    noted = read_json(path)
+def entries(facts: dict, prefix: str = "") -> dict:
+    """Facts one by one, those of inner dictionaries under dotted names."""
+    flat = {}
     for key, value in facts.items():
-        if noted.get(key) != value:
-            remedy = f"Delete {folder} to make them anew, or give another --snapshot."
-            raise InputError(folder, f"files made with {key} = {value!r}", repr(noted.get(key)), remedy)
+        if isinstance(value, dict):
+            flat.update(entries(value, f"{prefix}{key}."))
+        else:
+            flat[prefix + key] = value
+    return flat
 
 
 def write_derived_run(folder, source, **facts) -> None:

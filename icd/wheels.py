@@ -18,8 +18,6 @@ ALWAYS = [
     "tqdm",
     "PyYAML",
     "defusedxml",
-    "Jinja2",
-    "matplotlib",
     "tensorboardX>=2.5",
     "msgspec>=0.18",
     "pycocotools>=2.0.5",

@@ -6,7 +6,7 @@ the grid sits exactly on pixel (stride * i, stride * j).
 
 from __future__ import annotations
 
-from typing import NamedTuple, Optional
+from typing import NamedTuple
 
 from icd.compat import mx
 from icd.data.augment import IMAGENET_MEAN, IMAGENET_STD
@@ -48,8 +48,8 @@ class Freezing(NamedTuple):
         ================  ===========================================  =============
     """
 
-    below: Optional[str] = None
-    norm: Optional[str] = None
+    below: str | None = None
+    norm: str | None = None
 
 
 class Backbone(HybridBlock):

@@ -26,8 +26,8 @@ from icd.evaluate import score_masks, show, threshold_curve
 from icd.evaluate.curve import FIXED, THRESHOLDS, threshold_of_policy
 from icd.evaluate.policies import CONVENTIONS, POLICIES
 from icd.evaluate.published import SPLITS, published_names, read_published
-from icd.files import read_classes, write_json
-from icd.foreign.layouts import LAYOUTS, read_ids
+from icd.files import read_classes, read_list, write_json
+from icd.foreign.layouts import LAYOUTS
 from icd.provenance import describe_file, plain, run_of, supervision_of, versions
 
 
@@ -98,7 +98,7 @@ def _add_published_arguments(group) -> None:
 
 def run(arguments) -> int:
     """Run the command and return its exit status."""
-    ids = read_ids(arguments.list)
+    ids = read_list(arguments.list)
     classes = read_classes(arguments.classes)
     evaluated = evaluated_numbers(arguments.only, classes, "--only") if arguments.only else None
     published = read_published(arguments.against) if arguments.against else None

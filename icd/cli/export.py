@@ -14,8 +14,8 @@ from icd.data.images import image_path, read_image_size
 from icd.data.tags import open_tags
 from icd.evaluate.archive import COMPETITIONS, write_voc_archive
 from icd.evaluate.tally import map_on_cores
-from icd.files import read_classes
-from icd.foreign.layouts import LAYOUTS, find_score_maps, read_ids, read_layout, write_layout
+from icd.files import read_classes, read_list
+from icd.foreign.layouts import LAYOUTS, find_score_maps, read_layout, write_layout
 from icd.provenance import write_derived_run
 
 _CHUNK = 8
@@ -54,7 +54,7 @@ def run(arguments) -> int:
 
 
 def _export_maps(arguments) -> int:
-    ids = read_ids(arguments.list)
+    ids = read_list(arguments.list)
     chunks = [ids[start : start + _CHUNK] for start in range(0, len(ids), _CHUNK)]
     tags = arguments.tags and open_tags(arguments.tags, read_classes(arguments.classes))
     convert = bind(_convert, arguments=arguments, tags=tags)
@@ -75,7 +75,7 @@ def _convert(ids, arguments, tags) -> int:
 
 def _export_voc(arguments) -> int:
     classes = read_classes(arguments.classes)
-    ids = read_ids(arguments.list)
+    ids = read_list(arguments.list)
     count = write_voc_archive(arguments.target, arguments.source, ids, len(classes), arguments.competition)
     print(f"{arguments.target}: {count} masks")
     return 0

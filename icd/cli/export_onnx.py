@@ -16,7 +16,7 @@ from typing import NamedTuple
 import icd
 from icd.backbones import BACKBONES
 from icd.compat import mx
-from icd.engine.build import build_method
+from icd.engine.build import build_trainable
 from icd.engine.onnx_export import check_onnx, onnx_model
 from icd.engine.parameters import load_checkpoint_weights
 from icd.errors import InputError
@@ -59,7 +59,7 @@ def run(arguments) -> int:
     """Run the command and return its exit status."""
     check_onnx()
     trained = from_run(arguments) if arguments.run else from_flags(arguments)
-    method = build_method(
+    method = build_trainable(
         trained.method, trained.backbone, len(trained.classes), [mx.cpu()], recipe=trained.recipe
     )
     load_checkpoint_weights(method, trained.weights)

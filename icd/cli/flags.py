@@ -1,8 +1,67 @@
-"""Types of flags that several commands share. In: a flag's text. Out: its value, or argparse's message and exit status 2."""
+"""Flags that several commands share: one name for one thing. In: a flag's text. Out: its value, or a message and exit status 2.
+
+The original's names (`--image-root`, `--data-list`, …) stay valid everywhere; help shows one name for each.
+"""
 
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
+
+from icd.errors import InputError
+
+PLACES = {
+    "images": ("image-root", "folder of photographs <id>.jpg"),
+    "tags": ("annotation-root", "folder of <id>.xml, or one file of tags (.npy, .json, .csv, .txt)"),
+    "list": ("data-list", "text file, one id a line"),
+    "classes": (None, "voc, coco, or a text file of class names"),
+    "superpixels": ("superpixel-root", "folder of superpixels <id>.png"),
+    "saliency": ("saliency-root", "folder of saliency maps <id>.png"),
+    "truth": ("eval-root", "folder of true masks <id>.png"),
+    "truth-list": ("eval-list", "text file, one id a line: the images to score"),
+    "out": ("snapshot", "folder for everything that is made"),
+}
+"""Places that commands read and write, by the name of their flag: the original's name, and what they are."""
+
+
+class HelpFormatter(argparse.RawDescriptionHelpFormatter):
+    """Shows of every flag its first name only; the others are synonyms."""
+
+    def _format_action_invocation(self, action):
+        names, action.option_strings = action.option_strings, action.option_strings[-1:]
+        if not any(name.startswith("--") and len(name) > 2 for name in names) or "-h" in names:
+            action.option_strings = names
+        else:
+            action.option_strings = names[:1]
+        try:
+            return super()._format_action_invocation(action)
+        finally:
+            action.option_strings = names
+
+
+def add_place(parser, name: str, more: str = "", original=False, **options) -> None:
+    """Declare the flag of a place.
+
+    Parameters
+    ----------
+    name : str
+        A key of `PLACES`.
+    more : str
+        What the command adds to its meaning, such as a default in brackets.
+    original : bool
+        Show the original's name.
+    **options
+        For `add_argument`.
+    """
+    synonym, meaning = PLACES[name]
+    names = [f"--{name}", *([f"--{synonym}"] if synonym else [])]
+    options.setdefault("type", Path)
+    parser.add_argument(
+        *(names[::-1] if original else names),
+        dest=name.replace("-", "_"),
+        help=f"{meaning} {more}".strip(),
+        **options,
+    )
 
 
 def at_least(least: int):
@@ -18,3 +77,27 @@ def at_least(least: int):
         return value
 
     return parse
+
+
+def plain_name(text: str) -> str:
+    """A flag's type: a name that is no path."""
+    if not text or text in (".", "..") or set(text) & set("/\\\0"):
+        raise argparse.ArgumentTypeError(f"expected a name without a path; found {text!r}")
+    return text
+
+
+def shard(text: str) -> tuple:
+    """A flag's type: K/N as (K, N).
+
+    Raises
+    ------
+    InputError
+        It is no share.
+    """
+    try:
+        index, count = (int(part) for part in text.split("/"))
+    except ValueError:
+        raise InputError("--shard", "K/N, such as 3/16", repr(text)) from None
+    if not 1 <= index <= count:
+        raise InputError("--shard", "K/N with K from 1 to N", repr(text))
+    return index, count

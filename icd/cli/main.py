@@ -7,13 +7,15 @@ import importlib
 import sys
 
 import icd
+from icd.cli.flags import HelpFormatter
 from icd.errors import InputError
 
 COMMANDS = {
     "doctor": "say what is installed and which devices work",
     "data": "prepare VOC's lists, check a folder, write the embedded set",
     "superpixels": "make raw superpixels, or merge them by deep features",
-    "run": "tags to pseudo masks: train, localize, make seeds, score, report",
+    "run": "a published pipeline: train, localize, make masks, score, report",
+    "plan": "what a pipeline would do, what of it is done, and how long the rest takes",
     "seeds": "make seeds from score maps, ours or those of the originals",
     "evaluate": "score masks or score maps against the truth",
     "compare": "one table of several runs",
@@ -53,13 +55,22 @@ def main(argv=None) -> int:
                 name,
                 help=help_line,
                 description=module.__doc__,
-                formatter_class=argparse.RawDescriptionHelpFormatter,
+                formatter_class=HelpFormatter,
+                add_help=not hasattr(module, "ChainHelp"),
             )
+            if hasattr(module, "ChainHelp"):
+                subparser.add_argument(
+                    "-h", "--help", action=module.ChainHelp, help="show this and what is known of the chain"
+                )
             module.add_arguments(subparser)
         else:
             subparsers.add_parser(name, help=help_line)
-    arguments = parser.parse_args(argv)
-    return guarded(module.run, arguments)
+
+    def parse_and_run(words):
+        arguments = parser.parse_args(words)
+        return module.run(arguments)
+
+    return guarded(parse_and_run, argv)
 
 
 def explain_import(error: ImportError) -> int:

@@ -1,366 +1,316 @@
-"""Tags to pseudo masks in one command: superpixels, training, localization, seeds, scores, report.
+"""A published pipeline in one command: all stages of a chain, from photographs and tags to scores and a report.
 
-Without any path the run uses VOC 2012 if `icd data prepare` has put it into ./data/VOC2012, else the small embedded
-data set (scenes drawn by this package, a small network trained from scratch, a few minutes on a CPU).
+Without any path the run uses VOC 2012 if `icd data prepare` has put it into ./data/VOC2012, else the small embedded data set
+(scenes drawn by this package, a small network trained from scratch, a few minutes on a CPU). `icd run CHAIN --help` lists the
+stages of a chain, and the recipes of what it trains.
 """
 
 from __future__ import annotations
 
 import argparse
-from dataclasses import replace
+import dataclasses
 from pathlib import Path
 
 import yaml
 
 from icd.classes import evaluated_numbers
-from icd.cli.flags import at_least
+from icd.cli.flags import HelpFormatter, add_place, at_least, plain_name, shard
 from icd.errors import InputError
 
-VOC = Path("data/VOC2012")
-EMBEDDED = Path("data/embedded")
-EMBEDDED_INFER_SIZE = 161
-TEACHER = "teacher."  # before the names of its recipe's entries
-# Flags that are entries of a `Run` under the same name.
-SAME_NAME = (
-    "method", "infer_batch", "workers", "seed", "num_save", "log_frequency", "num_sample", "crf_preset",
-    "crf_backend", "eval_list", "infer_list", "map_type", "choose_epoch", "resume",
-    "begin_epoch",
-)  # fmt: skip
+RECIPE_FLAGS = ("image_size", "batch_size", "num_epoch", "learning_rate")
+# Flags that are settings of the same name, for every stage that has them.
+SETTING_FLAGS = (
+    "infer_size",
+    "infer_batch",
+    "crf_preset",
+    "crf_backend",
+    "choose_epoch",
+    "num_save",
+    "log_frequency",
+)
+MAIN_FLAGS = {"model": "train", "begin_epoch": "train", "map_type": "maps"}  # for the stage of this name
+
+
+class ChainHelp(argparse.Action):
+    """`--help`, which goes on with what is known of the chain that was named before it."""
+
+    def __init__(self, option_strings, dest=argparse.SUPPRESS, default=argparse.SUPPRESS, help=None):
+        super().__init__(option_strings, dest, nargs=0, default=default, help=help)
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        parser.print_help()
+        chain = getattr(namespace, "chain", None)
+        print("\n" + (chain_help(chain) if chain else chains_help()))
+        parser.exit()
 
 
 def add_arguments(parser) -> None:
-    """Declare the method and the flags."""
-    from icd.methods import METHODS
-
-    parser.add_argument("method", choices=sorted(METHODS), help="the published method to run")
+    """Declare the chain and the flags."""
+    parser.add_argument("chain", help="a published pipeline, such as icd, or a YAML file of stages")
     add_flags(parser)
 
 
-def add_flags(parser) -> None:
+def add_flags(parser, original=False) -> None:
     """Declare the original's twenty flags, with its defaults, and ours."""
-    from icd.refine.crf import CRF_PRESETS
+    group = parser.add_argument_group("flags of the original program")
+    _add_original(group, original)
+    _add_ours(parser.add_argument_group("further flags"), original)
+    _add_selection(parser.add_argument_group("stages"))
 
-    original = parser.add_argument_group("flags of the original program")
-    add = original.add_argument
-    add("--image-root", type=Path, help=f"folder of <id>.jpg [{VOC}/JPEGImages]")
-    add("--annotation-root", type=Path, help="folder of <id>.xml, or one file of tags (.npy, .json, .csv, .txt) "
-        f"[{VOC}/Annotations]")  # fmt: skip
-    add("--superpixel-root", type=Path, help="folder of <id>.png; what is missing is computed and kept "
-        "[data/superpixels/voc_superpixels]")  # fmt: skip
-    add(
-        "--saliency-root",
-        type=Path,
-        help="folder of <id>.png, used with --use-sal, and by eps always [data/saliency/saliency_aug]",
+
+def _add_original(group, original) -> None:
+    add = group.add_argument
+    add_place(group, "images", "[data/VOC2012/JPEGImages]", original)
+    add_place(group, "tags", "[data/VOC2012/Annotations]", original)
+    add_place(group, "superpixels", "; what is missing is computed and kept [data/superpixels/voc_superpixels for VOC, "
+              "else below --out]", original)  # fmt: skip
+    add_place(
+        group, "saliency", ", used with --use-sal, and by eps always [data/saliency/saliency_aug]", original
     )
-    add("--data-list", type=Path, help=f"text file, one id a line [{VOC}/train_aug.txt]")
-    add("--model", help="beginning of checkpoint names [<backbone>_<method>]")
-    add(
-        "--pretrained", type=Path, help="backbone weights, MXNet .params [where `icd weights` looks for them]"
-    )
+    add_place(group, "list", ": the images to train on [data/VOC2012/train_aug.txt]", original)
+    add("--model", type=plain_name, help="beginning of the names of weight files [<backbone>_<method>]")
+    add("--pretrained", type=Path, help="backbone weights, .params [where `icd weights` looks for them]")
     add("--num-cls", type=int, help="foreground classes [the number of names in --classes]")
-    add("--image-size", type=int, help="side of the training crop [ICD: 321]")
-    add("--batch-size", type=int, help="images a step, over all devices [ICD: 32]")
-    add("--learning-rate", type=float, help="at the start [ICD: 0.001]")
-    add("--num-epoch", type=int, help="passes over the list [ICD: 20]")
+    add("--image-size", type=int, help="side of the training crop [the recipe's; ICD: 321]")
+    add("--batch-size", type=int, help="images a step, over all devices [the recipe's; ICD: 32]")
+    add("--learning-rate", type=float, help="at the start [the recipe's; ICD: 0.001]")
+    add("--num-epoch", type=int, help="passes over the list [the recipe's; ICD: 20]")
     add(
         "--begin-epoch",
-        type=int,
+        type=at_least(0),
         default=0,
         help="go on from the checkpoint of the epoch before this one [0]",
     )
     add("--num-sample", type=at_least(0), default=0, help="use only the first images of the list; 0: all [0]")
-    add("--snapshot", type=Path, help="output folder [snapshot/<method>, such as snapshot/icd]")
-    add("--num-save", type=at_least(1), default=5, help="newest checkpoints kept [5]")
-    add("--log-frequency", type=at_least(1), default=5, help="steps between two lines of the log [5]")
+    add_place(group, "out", "[snapshot/<chain>, such as snapshot/icd]", original)
+    add("--num-save", type=at_least(1), help="newest checkpoints kept [5]")
+    add("--log-frequency", type=at_least(1), help="steps between two lines of the log [5]")
     add("--gpus", help="GPU numbers such as 0,1; '' for the CPU [0,1, or the CPU where there is no GPU]")
     add("--use-sal", action="store_true", help="also make the seeds that use saliency")
     add("--only-gen-seeds", action="store_true", help="make seeds from score maps that are there already")
-    ours = parser.add_argument_group("further flags")
-    add = ours.add_argument
+
+
+def _add_ours(group, original) -> None:
+    from icd.data.catalogue import CATALOGUE
+    from icd.refine.crf import CRF_PRESETS
+
+    add = group.add_argument
     add(
-        "--backbone",
-        help="vgg16, vgg16_torchvision, resnet38, mobilenet_v2 or small [the method's own; small for the embedded set]",
+        "--data", choices=sorted(CATALOGUE), help="a data set of the catalogue [what the other flags suggest]"
     )
+    add_place(group, "classes", "[voc]", original)
+    add_place(group, "truth", "[data/VOC2012/SegmentationClassAug]", original)
+    add_place(group, "truth-list", "[--infer-list]", original)
+    add("--infer-list", type=Path, help="ids to localize and to make masks of [--list]")
+    add("--val-list", type=Path, help="ids to score a segmentation network on")
+    add("--backbone", help="of everything that is trained [the method's own; small for the embedded set]")
     add("--recipe", help="published run whose hyper-parameters are the defaults [voc]")
-    add("--seed", type=int, default=0, help="of everything random [0]")
+    add("--seed", type=at_least(0), default=0, help="of everything random [0]")
     add("--resume", action="store_true", help="go on where an earlier run with the same flags stopped")
     add("--workers", type=at_least(0), default=2, help="loader processes; 0 loads in the main process [2]")
-    add(
-        "--infer-size",
-        type=int,
-        help="cam and icd: side of the inference frame; larger images are scaled down [513]",
-    )
-    add(
-        "--infer-batch",
-        type=at_least(1),
-        default=4,
-        help="images a step of inference, where they can be batched [4]",
-    )
-    add("--eval-root", type=Path, help=f"folder of true masks <id>.png [{VOC}/SegmentationClassAug]")
-    add("--eval-list", type=Path, help="ids to score [--infer-list]")
-    add("--infer-list", type=Path, help="ids to localize and to make seeds of [--data-list]")
-    add(
-        "--map-type",
-        choices=("float32", "float16"),
-        help="type of the stored score maps; half the disk with float16 [float32]",
-    )
+    add("--infer-size", type=at_least(8), help="cam and icd: side of the inference frame [513]")
+    add("--infer-batch", type=at_least(1), help="images a step of inference, where they can be batched [4]")
+    add("--map-type", choices=("float32", "float16"), help="type of the stored score maps [float32]")
     add(
         "--eval-classes",
         help="comma-separated class names to score besides background; others count as ignored",
     )
-    add("--classes", type=Path, help="voc, coco, or a text file of class names [voc]")
-    add(
-        "--shard",
-        default="1/1",
-        help="K/N, for a training that is finished: localize and make seeds of every N-th image only, from the K-th on; "
-        "afterwards the same command with --resume and without --shard scores them all",
-    )
-    add(
-        "--choose-epoch",
-        choices=("last", "best"),
-        default="last",
-        help="whose weights localize: best is chosen with the true masks of --eval-list, as DRS's authors do [last]",
-    )
+    add("--choose-epoch", choices=("last", "best"),
+        help="whose weights localize: best is chosen with the true masks, as DRS's authors do [last]")  # fmt: skip
     add("--no-crf", action="store_true", help="leave out the seeds with CRF")
-    add("--crf-preset", choices=sorted(CRF_PRESETS), default="icd", help="parameters of the CRF [icd]")
-    add("--config", type=Path, help="YAML file of recipe entries that differ from the published ones")
-    add("--set", action="append", default=[], metavar="KEY=VALUE", help="one recipe entry; may be repeated; "
-        "teacher.KEY for the recipe of the method's first step")  # fmt: skip
-    add("--crf-backend", choices=("native", "pydensecrf"), default="native", help="[native]")
+    add("--crf-preset", choices=sorted(CRF_PRESETS), help="parameters of the CRF [icd]")
+    add("--crf-backend", choices=("native", "pydensecrf"), help="[native]")
+    add("--config", type=Path, help="YAML file of entries as for --set")
+    add("--set", action="append", default=[], metavar="[STAGE.]KEY=VALUE", help="a recipe entry or a stage's setting, of "
+        "one stage or of all that have it; may be repeated")  # fmt: skip
+
+
+def _add_selection(group) -> None:
+    add = group.add_argument
+    add("--until", metavar="STAGE", help="the last stage to do")
+    add("--only", action="append", default=[], metavar="STAGE", help="do this stage alone; may be repeated")
+    add(
+        "--redo",
+        action="append",
+        default=[],
+        metavar="STAGE",
+        help="make this stage, and all that read it, anew",
+    )
+    add("--take", action="append", default=[], metavar="STAGE=PATH", help="somebody else's files, or weights, in the place of "
+        "a stage; may be repeated")  # fmt: skip
+    add("--shard", type=str, default="1/1", help="K/N: of the stages that work image by image only every N-th image, from "
+        "the K-th on; afterwards the same command without --shard scores them all")  # fmt: skip
 
 
 def run(arguments) -> int:
     """Carry out the command."""
-    from icd import pipeline
+    from icd.stages.facts import finish
+    from icd.stages.runner import run_stages
+    from icd.stages.score import Score
 
-    settings = make_run(arguments)
-    trains = _trains(arguments)
-    steps = [settings.teacher, settings] if trains and settings.teacher else [settings]
-    if trains:
-        for step in steps:
-            pipeline.check_network(step)
-        for step in steps:
-            pipeline.make_superpixels(step)
-        pipeline.check_inputs(settings)
-    for step in steps:
-        if trains:
-            pipeline.train(step)
-        if not arguments.only_gen_seeds:
-            pipeline.localize_images(step)
-        if step is settings:
-            pipeline.generate_seeds(step)
-        if trains:
-            pipeline.write_run_facts(step)
-    if settings.shard == (1, 1):
-        if not trains:
-            pipeline.add_seed_facts(settings)
-        finish(settings)
+    stages, selection = make_stages(arguments)
+    selected = run_stages(stages, selection)
+    job = stages[0].job
+    if job.shard == (1, 1) and any(isinstance(stage, Score) for stage in selected):
+        report = finish(arguments.chain, stages, selected)
+        print(f"Report: {report}")
+    made = [stage for stage in selected if stage.products()]
+    if made:
+        print(f"{made[-1].name}: {made[-1].folder}")
     return 0
 
 
-def finish(settings) -> None:
-    """Score, write the report, and print the table."""
-    from icd import pipeline
-    from icd.evaluate.report import write_report
-
-    pipeline.picture_classes(settings)
-    if settings.eval_root is not None:
-        print(score_table(pipeline.score_seeds(settings)))
-    report = write_report(settings.snapshot)
-    print(f"Seeds: {settings.snapshot / 'results'}\nReport: {report}")
-
-
-def score_table(entries: list) -> str:
-    """The mIoU of every kind of seeds and variant, in per cent, as text."""
-    variants = list(dict.fromkeys(entry["variant"] for entry in entries))
-    titles = {"nocrf": "no CRF", "crf": "CRF", "sal": "saliency"}
-    lines = ["mIoU in %".ljust(12) + "".join(titles[v].rjust(10) for v in variants)]
-    for kind in dict.fromkeys(entry["kind"] for entry in entries):
-        values = {e["variant"]: e["miou"] for e in entries if e["kind"] == kind}
-        lines.append(
-            f"{kind.upper()} seeds".ljust(12) + "".join(f"{100 * values[v]:10.2f}" for v in variants)
-        )
-    return "\n".join(lines)
-
-
-def make_run(arguments):
-    """Turn the flags into a `icd.pipeline.Run`, filling in what depends on the data set.
+def make_stages(arguments) -> tuple:
+    """The stages of the chain and which of them to do.
 
     Raises
     ------
     InputError
         Flags that do not fit each other, or files that are not there.
     """
-    from icd.engine.devices import choose_devices
-    from icd.methods import METHODS, make_recipe
-    from icd.pipeline import Run, needs_pretrained
+    from icd.stages.base import Job
+    from icd.stages.chain import build_chain, read_chain
+    from icd.stages.runner import Selection
+    from icd.stages.seeds import Seeds
 
-    values = _data_set(arguments)
-    classes = values["classes"]
-    backbone = arguments.backbone or values["backbone"] or METHODS[arguments.method].backbone
-    if arguments.num_cls not in (None, len(classes)):
-        expected = f"{len(classes)}, as many as there are class names"
+    lines = read_chain(arguments.chain)
+    data = _data_set(arguments)
+    out = arguments.out or Path("snapshot") / Path(arguments.chain).stem
+    resume = arguments.resume or arguments.begin_epoch > 0
+    job = Job(data, out, arguments.gpus, arguments.seed, arguments.workers, resume, shard(arguments.shard))
+    stages = build_chain(arguments.chain, job, _changes(arguments, data, lines))
+    only = tuple(arguments.only)
+    if arguments.only_gen_seeds:
+        only = tuple(s.name for s in stages if isinstance(s, Seeds) or s.kind == "score")
+    return stages, Selection(arguments.until, only, tuple(arguments.redo))
+
+
+def _data_set(arguments):
+    """The data set, with the places that the user gives."""
+    from icd.data.catalogue import find_data_set
+
+    names = (
+        "images",
+        "tags",
+        "list",
+        "classes",
+        "superpixels",
+        "saliency",
+        "truth",
+        "truth_list",
+        "infer_list",
+        "val_list",
+    )
+    data = find_data_set(arguments.data, {name: getattr(arguments, name) for name in names})
+    if data.name == "embedded" and arguments.data is None:
+        print(f"No data set given: using the embedded one in {data.images.parent}")
+    if arguments.num_cls not in (None, len(data.classes)):
+        expected = f"{len(data.classes)}, as many as there are class names"
         raise InputError("--num-cls", expected, str(arguments.num_cls), "Give their names with --classes.")
-    contexts, device = choose_devices(arguments.gpus)
-    print(f"Device: {device}")
-    values.update({name: getattr(arguments, name) for name in SAME_NAME})
-    values.update(
-        snapshot=arguments.snapshot or Path("snapshot") / arguments.method,
-        backbone=backbone,
-        model=arguments.model or f"{backbone}_{arguments.method}",
-        contexts=contexts,
-        device=device,
-        pretrained=_pretrained(arguments, backbone) if needs_pretrained(backbone) else arguments.pretrained,
-        use_saliency=arguments.use_sal or values["use_saliency"],
-        eval_classes=_with_background(arguments.eval_classes, classes),
-        infer_size=arguments.infer_size or values["infer_size"],
-        shard=_shard(arguments.shard),
-        crf=not arguments.no_crf,
-    )
-    if arguments.choose_epoch == "best" and values["eval_root"] is None:
-        raise InputError("--choose-epoch best", "true masks to choose with", "none", "Give --eval-root.")
-    own, teachers = _changes(arguments)
-    published = arguments.recipe or values.pop("recipe")
-    values["recipe"] = make_recipe(arguments.method, own, published)
-    run, teacher = Run(**values), METHODS[arguments.method].teacher
-    if teacher is None:
-        if teachers:
-            raise InputError(
-                "--set", f"entries of {arguments.method}'s recipe", TEACHER + next(iter(teachers))
-            )
-        return run
-    taught = make_recipe(teacher, teachers, published)
-    if taught.image_size != run.recipe.image_size:
-        expected = f"{taught.image_size}, the side of {teacher}'s score maps"
-        remedy = "Give --set teacher.image_size=... too."
-        raise InputError("image_size", expected, str(run.recipe.image_size), remedy)
-    return replace(
-        run,
-        teacher=replace(
-            run,
-            method=teacher,
-            recipe=taught,
-            snapshot=run.snapshot / "teacher",
-            model=f"{backbone}_{teacher}",
-            infer_list=None,
-            map_type=None,
-            begin_epoch=0,
-            resume=run.resume or run.begin_epoch > 0,
-        ),
-    )
+    return dataclasses.replace(data, sample=arguments.num_sample)
 
 
-def _changes(arguments) -> tuple:
-    """Recipe entries from --config, --set and the original's flags, the later ones winning; the method's and its teacher's."""
-    changes = read_recipe_file(arguments.config) if arguments.config else {}
+def _changes(arguments, data, lines):
+    """What the flags change in the chain, the later ones winning: --config, --set, the flags of their own."""
+    from icd.stages.chain import Changes
+
+    entries = read_recipe_file(arguments.config) if arguments.config else {}
     for text in arguments.set:
-        key, separator, value = text.partition("=")
-        if not separator:
-            raise InputError("--set", "KEY=VALUE", repr(text))
-        changes[key.strip()] = yaml.safe_load(value)
-    for name in ("image_size", "batch_size", "num_epoch", "learning_rate"):
+        key, value = _pair("--set", text)
+        try:
+            entries[key] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise InputError("--set", "KEY=VALUE with a value in YAML", repr(text)) from None
+    everywhere, stages = {}, {}
+    for key, value in entries.items():
+        stage, dot, entry = str(key).partition(".")
+        if dot:
+            stages.setdefault(stage, {})[entry] = value
+        else:
+            everywhere[stage] = value
+    for name in (*RECIPE_FLAGS, *SETTING_FLAGS):
         if getattr(arguments, name) is not None:
-            changes[name] = getattr(arguments, name)
-    teachers = {key[len(TEACHER) :]: value for key, value in changes.items() if key.startswith(TEACHER)}
-    return {key: value for key, value in changes.items() if not key.startswith(TEACHER)}, teachers
+            everywhere[name] = getattr(arguments, name)
+    for name, stage in MAIN_FLAGS.items():
+        if getattr(arguments, name) and stage in lines:
+            stages.setdefault(stage, {})[name] = getattr(arguments, name)
+    everywhere.update(_mask_settings(arguments, data, lines))
+    taken = {stage: Path(path) for stage, path in (_pair("--take", text) for text in arguments.take)}
+    return Changes(everywhere, stages, arguments.recipe, arguments.backbone, arguments.pretrained, taken)
+
+
+def _mask_settings(arguments, data, lines) -> dict:
+    settings, kinds = {}, {key for line in lines.values() for key in line}
+    saliency = arguments.use_sal or data.use_saliency
+    if "seeds" in kinds and (arguments.no_crf or saliency):
+        variants = ("nocrf", "crf", "sal")
+        settings["variants"] = tuple(
+            v for v in variants if (v != "crf" or not arguments.no_crf) and (v != "sal" or saliency)
+        )
+    if "score" in kinds and arguments.eval_classes:
+        numbers = evaluated_numbers(arguments.eval_classes, data.classes, "--eval-classes")
+        settings["eval_classes"] = tuple(sorted({0, *numbers}))
+    return settings
+
+
+def _pair(flag: str, text: str) -> tuple:
+    key, separator, value = text.partition("=")
+    if not separator or not key.strip():
+        raise InputError(flag, "KEY=VALUE", repr(text))
+    return key.strip(), value
 
 
 def read_recipe_file(path) -> dict:
-    """Read a YAML mapping of recipe entries."""
+    """Read a YAML mapping of entries as for --set."""
     try:
         content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InputError(path, "a YAML file of recipe entries", "nothing there") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
         raise InputError(path, "a YAML file of recipe entries", str(error).splitlines()[0]) from None
     if not isinstance(content, dict):
         raise InputError(path, "a mapping such as 'learning_rate: 0.001'", type(content).__name__)
     return content
 
 
-def _data_set(arguments) -> dict:
-    """The entries of a `Run` that depend on the data: as given, else VOC's places, else the embedded set."""
-    from icd.files import read_classes  # here, so that a broken OpenCV is reported in one line
+def chains_help() -> str:
+    """The chains, a line each."""
+    from icd.stages.chain import about, chain_names
 
-    given = any((arguments.image_root, arguments.annotation_root, arguments.data_list))
-    if not given and not (VOC / "train_aug.txt").is_file():
-        return _embedded(arguments)
-    eval_root = arguments.eval_root
-    if eval_root is None and not given and (VOC / "SegmentationClassAug").is_dir():
-        eval_root = VOC / "SegmentationClassAug"
-    return {
-        "image_root": arguments.image_root or VOC / "JPEGImages",
-        "annotation_root": arguments.annotation_root or VOC / "Annotations",
-        "data_list": arguments.data_list or VOC / "train_aug.txt",
-        "superpixel_root": arguments.superpixel_root or Path("data/superpixels/voc_superpixels"),
-        "saliency_root": arguments.saliency_root or Path("data/saliency/saliency_aug"),
-        "eval_root": eval_root,
-        "classes": read_classes(arguments.classes),
-        "backbone": None,
-        "recipe": None,
-        "infer_size": 513,
-        "use_saliency": False,
-    }
+    return "chains:\n" + "\n".join(f"  {name:16}{about(name)}" for name in chain_names())
 
 
-def _embedded(arguments) -> dict:
-    from icd.data.embedded import prepare_embedded
-    from icd.files import read_classes
+def chain_help(chain: str) -> str:
+    """The stages of a chain, and the recipes of what it trains, with defaults and meanings."""
+    from icd.engine.build import find_trainable
+    from icd.stages.chain import read_chain
 
-    print(f"No data set given: using the embedded one in {EMBEDDED}")
-    paths = prepare_embedded(EMBEDDED)
-    return {
-        "image_root": paths.image_root,
-        "annotation_root": paths.annotation_root,
-        "data_list": paths.data_list,
-        "superpixel_root": arguments.superpixel_root or EMBEDDED / "superpixels",
-        "saliency_root": arguments.saliency_root or paths.saliency_root,
-        "eval_root": arguments.eval_root or paths.truth_root,
-        "classes": read_classes(arguments.classes or paths.classes_file),
-        "backbone": "small",
-        "recipe": "embedded",
-        "infer_size": EMBEDDED_INFER_SIZE,
-        "use_saliency": True,
-    }
-
-
-def _pretrained(arguments, backbone: str):
-    from icd.weights.registry import backbone_file, explain
-
-    if not _trains(arguments):
-        return None
-    default = backbone_file(backbone)
-    path = arguments.pretrained or default
-    if not path.is_file():
-        remedy = f"{explain(default.name)} --pretrained names another place."
-        raise InputError(path, f"pretrained weights of {backbone}", "nothing there", remedy)
-    return path
+    parts = [f"stages of {chain}:"]
+    trainables = []
+    for stage, line in read_chain(chain).items():
+        parts.append(f"  {stage:14}" + ", ".join(f"{key}: {value}" for key, value in line.items()))
+        trainables += [(stage, line["train"])] if "train" in line else []
+    for stage, name in trainables:
+        recipes = find_trainable(name).recipes
+        default = next(iter(recipes))
+        parts.append(
+            f"\nrecipe of {stage} (--set {stage}.KEY=VALUE), published runs: {', '.join(recipes)}; here {default}:"
+        )
+        parts += _entries_help(recipes[default])
+    return "\n".join(parts)
 
 
-def _with_background(text, classes):
-    if text is None:
-        return None
-    return tuple(sorted({0, *evaluated_numbers(text, classes, "--eval-classes")}))
+def _entries_help(recipe) -> list:
+    from icd.recipe import meaning_of
 
-
-def _trains(arguments) -> bool:
-    return _shard(arguments.shard) == (1, 1) and not arguments.only_gen_seeds
-
-
-def _shard(text: str) -> tuple:
-    try:
-        index, count = (int(part) for part in text.split("/"))
-    except ValueError:
-        raise InputError("--shard", "K/N, such as 3/16", repr(text)) from None
-    if not 1 <= index <= count:
-        raise InputError("--shard", "K/N with K from 1 to N", repr(text))
-    return index, count
+    return [
+        f"  {field.name:22}{getattr(recipe, field.name)!s:24}{meaning_of(type(recipe), field.name).text}"
+        for field in dataclasses.fields(recipe)
+    ]
 
 
 def parser_of(program: str, description: str) -> argparse.ArgumentParser:
-    """A parser of its own with all flags, for `run_icd.py`."""
-    parser = argparse.ArgumentParser(
-        prog=program, description=description, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    add_flags(parser)
+    """A parser of its own with all flags under the original's names, for `run_icd.py`."""
+    parser = argparse.ArgumentParser(prog=program, description=description, formatter_class=HelpFormatter)
+    add_flags(parser, original=True)
     return parser

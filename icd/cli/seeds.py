@@ -7,36 +7,35 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from icd.cli.flags import at_least
+from icd.cli.flags import add_place, at_least
 from icd.errors import InputError
-from icd.files import read_classes, read_list
+from icd.files import read_classes
 from icd.provenance import run_of, supervision_of, write_derived_run
 
-NEEDED = {"crf": "image_root", "sal": "saliency_root"}
+NEEDED = {"crf": "images", "sal": "saliency"}
 
 
 def add_arguments(parser) -> None:
     """Declare the flags."""
+    from icd.methods import SEED_RULES
     from icd.refine.crf import CRF_PRESETS
-    from icd.refine.seed_stage import POLICIES, VARIANTS
     from icd.refine.seeds import CAM_THRESHOLD
+    from icd.stages.seeds import VARIANTS
 
     add = parser.add_argument
-    add("--rule", choices=tuple(POLICIES), required=True, help="how a seed is made from score maps")
-    add("--map-root", type=Path, required=True, help="folder of score maps")
-    add("--cam-root", type=Path, help="folder of the CAM beside ICD's own maps, for the rule icd")
-    add("--data-list", type=Path, required=True, help="text file, one id a line")
-    add("--target", type=Path, required=True, help="masks go to TARGET/<variant>/<id>.png")
+    add("--rule", choices=tuple(SEED_RULES), required=True, help="how a seed is made from score maps")
+    add("--maps", "--map-root", type=Path, required=True, help="folder of score maps")
+    add("--cam", "--cam-root", type=Path, help="folder of the CAM beside ICD's own maps, for the rule icd")
+    add_place(parser, "list", required=True)
+    add("--out", "--target", type=Path, required=True, help="masks go to OUT/<variant>/<id>.png")
     add("--variants", default="nocrf,crf", help=f"some of {','.join(VARIANTS)} [nocrf,crf]")
-    add("--image-root", type=Path, help="folder of <id>.jpg, for the variant crf and for ICD's own .npy")
+    add_place(parser, "images", ", for the variant crf and for ICD's own .npy")
+    add_place(parser, "tags", ": ICD's own .npy do not say their classes")
+    add_place(parser, "saliency", ", for the variant sal")
+    add_place(parser, "classes", "[those of the maps' run, else voc]")
     add(
-        "--annotation-root",
-        help="folder of <id>.xml or file of tags: ICD's own .npy do not say their classes",
+        "--threshold", "--cam-threshold", type=float, help=f"share of the maximum, rule cam [{CAM_THRESHOLD}]"
     )
-    add("--saliency-root", type=Path, help="folder of <id>.png, for the variant sal")
-    add("--classes", type=Path, help="voc, coco, or a text file of class names [those of the maps' run, "
-        "else voc]")  # fmt: skip
-    add("--cam-threshold", type=float, default=CAM_THRESHOLD, help=f"share of the maximum [{CAM_THRESHOLD}]")
     add("--crf-preset", choices=sorted(CRF_PRESETS), default="icd", help="parameters of the CRF [icd]")
     add("--crf-backend", choices=("native", "pydensecrf"), default="native", help="[native]")
     add("--workers", type=at_least(0), default=2, help="processes [2]")
@@ -44,50 +43,66 @@ def add_arguments(parser) -> None:
 
 def run(arguments) -> int:
     """Make the seeds."""
-    from icd.data.tags import open_tags
-    from icd.refine.seed_stage import VARIANTS, SeedJob, make_seeds
+    from icd.data.catalogue import DataSet
+    from icd.stages.base import Job
+    from icd.stages.seeds import Seeds
 
     variants = tuple(arguments.variants.split(","))
-    unknown = [variant for variant in variants if variant not in VARIANTS]
-    if unknown:
-        raise InputError("--variants", "some of " + ", ".join(VARIANTS), ", ".join(unknown))
-    for variant, flag in NEEDED.items():
-        if variant in variants and getattr(arguments, flag) is None:
-            raise InputError("--" + flag.replace("_", "-"), f"a folder, for the variant {variant}", "none")
-    if arguments.rule == "icd" and arguments.cam_root is None:
-        raise InputError("--cam-root", "a folder, for the rule icd", "none")
+    _check(arguments, variants)
     classes = read_classes(arguments.classes)
     if arguments.classes is None:
-        classes = tuple(run_of(arguments.map_root).get("classes") or classes)
-    job = SeedJob(
-        rule=arguments.rule,
-        map_root=arguments.map_root,
-        cam_root=arguments.cam_root,
-        image_root=arguments.image_root,
-        tags=arguments.annotation_root and open_tags(arguments.annotation_root, classes),
-        saliency_root=arguments.saliency_root,
-        target_root=arguments.target,
-        variants=variants,
-        classes=classes,
-        cam_threshold=arguments.cam_threshold,
-        crf_preset=arguments.crf_preset,
-        crf_backend=arguments.crf_backend,
+        classes = tuple(run_of(arguments.maps).get("classes") or classes)
+    data = DataSet(
+        "folder", classes, arguments.images, arguments.tags, arguments.list, saliency=arguments.saliency
     )
-    make_seeds(job, read_list(arguments.data_list), arguments.workers)
-    write_derived_run(arguments.target, arguments.map_root, **_facts(job))
+    job = Job(data, arguments.out, workers=arguments.workers)
+    stage = Seeds(
+        "seeds", job, arguments.out, _given_maps(arguments, job), variants, arguments.threshold, arguments.crf_preset,
+        arguments.crf_backend, flat=True,
+    )  # fmt: skip
+    stage.refuse_conflict()
+    stage.run()
+    write_derived_run(arguments.out, arguments.maps, **_facts(arguments, stage))
+    print(f"Seeds: {arguments.out}")
     return 0
 
 
-def _facts(job) -> dict:
-    """What the seeds differ in from the score maps' run, for `run.json`."""
-    from icd.refine.seed_stage import POLICIES
+def _check(arguments, variants) -> None:
+    from icd.stages.seeds import VARIANTS
 
-    threshold = f"fixed {job.cam_threshold:g} of the maximum" if job.rule == "cam" else POLICIES[job.rule]
-    facts = {"threshold_policy": threshold, "crf": job.crf_preset if "crf" in job.variants else None}
-    source = run_of(job.map_root)
+    unknown = [variant for variant in variants if variant not in VARIANTS]
+    if unknown:
+        raise InputError("--variants", "some of " + ", ".join(VARIANTS), ", ".join(unknown))
+    for variant, name in NEEDED.items():
+        if variant in variants and getattr(arguments, name) is None:
+            raise InputError(f"--{name}", f"a folder, for the variant {variant}", "none")
+    if arguments.rule == "icd" and arguments.cam is None:
+        raise InputError("--cam", "a folder, for the rule icd", "none")
+
+
+def _given_maps(arguments, job):
+    """The score maps as a stage that is done."""
+    from icd.methods import SEED_RULES
+    from icd.stages.base import GivenMaps
+
+    rule = SEED_RULES[arguments.rule]
+    folders, rules = {arguments.rule: arguments.maps}, {arguments.rule: rule}
+    if rule.companion:
+        folders = {rule.companion: arguments.cam, **folders}
+    return GivenMaps("maps", job, arguments.maps, folders, rules)
+
+
+def _facts(arguments, stage) -> dict:
+    """What the seeds differ in from the score maps' run, for `run.json`."""
+    rule, variants = stage.source.rules[arguments.rule], stage.variants
+    threshold = rule.policy
+    if rule.threshold is not None and arguments.threshold is not None:
+        threshold = f"fixed {arguments.threshold:g} of the maximum"
+    facts = {"threshold_policy": threshold, "crf": stage.crf_preset if "crf" in variants else None}
+    source = run_of(arguments.maps)
     if source:
         training = supervision_of(source, "nocrf") or []
-        saliency = ["saliency"] if "sal" in job.variants else []
+        saliency = ["saliency"] if "sal" in variants else []
         facts["extra_supervision"] = sorted({*training, *saliency})
         facts["training_supervision"] = training
     return facts

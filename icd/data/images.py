@@ -7,7 +7,9 @@ goes on. What neither sees is damage inside the data that still decodes.
 
 ============  ==============================================================================================
 gray          becomes three equal channels, as in OpenCV
-EXIF turned   is turned upright, as in OpenCV; masks, superpixels and saliency maps must have the upright size
+EXIF turned   is turned upright, as in OpenCV; masks, superpixels and saliency maps must have the upright size. Other
+              metadata are not looked at
+a tail        behind a JPEG's end (motion photos) is not looked at
 CMYK          refused: its conversion needs a colour profile, and programs disagree about it
 16 bits       refused: the way down to 8 bits (shift, scale, tone curve) is the owner's to choose
 transparent,  refused: photographs have neither alpha channel nor palette, so this is probably a mask
@@ -17,21 +19,52 @@ palette
 
 from __future__ import annotations
 
-import io
+import unicodedata
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
 
 from icd.errors import InputError
+from icd.files.pictures import Picture, damaged_picture, open_picture
 
+SUFFIXES = (".jpg", ".JPG", ".jpeg", ".JPEG", ".png", ".PNG")
+"""Of photographs, in the order in which they are looked for."""
 _WANTED = "an 8-bit RGB or gray photograph (JPEG)"
-_START_OF_SCAN, _END_OF_IMAGE = b"\xff\xda", b"\xff\xd9"
+_MISSING = "Check the image folder and the list of ids."
+_CONVERT = "Convert it to 8-bit RGB or leave it out of the list."
+# How the pixels as stored become those of EXIF's orientation 1.
+_UPRIGHT = {
+    1: lambda a: a, 2: lambda a: a[:, ::-1], 3: lambda a: a[::-1, ::-1], 4: lambda a: a[::-1],
+    5: lambda a: a.swapaxes(0, 1), 6: lambda a: a[::-1].swapaxes(0, 1), 7: lambda a: a[::-1, ::-1].swapaxes(0, 1),
+    8: lambda a: a[:, ::-1].swapaxes(0, 1),
+}  # fmt: skip
 
 
 def image_path(folder, image_id) -> Path:
-    """Where the photograph of an id lies."""
-    return Path(folder) / f"{image_id}.jpg"
+    """The photograph of an id: the first of `SUFFIXES` that is there, its letters in either Unicode form.
+
+    Returns
+    -------
+    pathlib.Path
+        `<folder>/<id>.jpg` where there is none.
+    """
+    usual = Path(folder) / f"{image_id}.jpg"
+    if _is_file(usual):
+        return usual
+    spellings = dict.fromkeys(unicodedata.normalize(form, str(image_id)) for form in ("NFC", "NFD"))
+    for name in dict.fromkeys((str(image_id), *spellings)):
+        for suffix in SUFFIXES:
+            path = Path(folder) / f"{name}{suffix}"
+            if _is_file(path):
+                return path
+    return usual
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # a name that is too long or has a zero byte
+        return False
 
 
 def read_image(path) -> np.ndarray:
@@ -40,7 +73,7 @@ def read_image(path) -> np.ndarray:
     Parameters
     ----------
     path : str or os.PathLike
-        A JPEG file (a PNG under the same name is read too, as OpenCV does).
+        A JPEG or PNG file, whatever its suffix, as for OpenCV.
 
     Returns
     -------
@@ -51,14 +84,14 @@ def read_image(path) -> np.ndarray:
     ------
     InputError
         The file is missing, empty, truncated, no image, CMYK, deeper than 8 bits, transparent or a palette
-        image.
+        image, or has more than 268 megapixels.
     """
-    with _open(path) as image:
-        try:
-            upright = ImageOps.exif_transpose(image)
-            return np.array(upright.convert("RGB"))
-        except (OSError, SyntaxError, ValueError) as error:
-            raise _damaged(path, error) from None
+    picture = _open(path)
+    try:
+        pixels = np.array(picture.image.convert("RGB"))
+    except Exception as error:  # whatever damaged data provoke in the decoders
+        raise damaged_picture(path, _WANTED, error, "Restore it from its source.") from None
+    return np.ascontiguousarray(_UPRIGHT[picture.orientation](pixels))
 
 
 def read_image_size(path) -> tuple:
@@ -69,49 +102,19 @@ def read_image_size(path) -> tuple:
     -------
     tuple of int
     """
-    with _open(path) as image:
-        width, height = image.size
-        turned = image.getexif().get(0x0112, 1) >= 5  # EXIF orientations 5 to 8 swap the sides
-    return (width, height) if turned else (height, width)
+    picture = _open(path)
+    return picture.size[::-1] if picture.orientation >= 5 else picture.size
 
 
-def _open(path) -> Image.Image:
-    content = _read_bytes(path)
-    try:
-        image = Image.open(io.BytesIO(content))
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise _damaged(path, error) from None
-    if image.format not in ("JPEG", "MPO", "PNG"):
-        raise InputError(path, _WANTED, f"a {image.format} file", "Convert it to JPEG.")
-    deep = image.format == "PNG" and content[24] == 16  # the bit depth stands in byte 24 of a PNG
-    if deep or image.mode not in ("RGB", "L"):
-        kind = "16 bits a channel" if deep or image.mode.startswith("I") else f"mode {image.mode}"
-        raise InputError(
-            path, _WANTED, f"an image of {kind}", "Convert it to 8-bit RGB or leave it out of the list."
-        )
-    if image.format != "PNG" and content.rfind(_END_OF_IMAGE) < content.rfind(_START_OF_SCAN):
-        raise InputError(
-            path, _WANTED, "a truncated JPEG without end marker", "Restore the file from its source."
-        )
-    return image
-
-
-def _read_bytes(path) -> bytes:
-    try:
-        content = Path(path).read_bytes()
-    except FileNotFoundError:
-        raise InputError(
-            path, _WANTED, "nothing there", "Check the image folder and the list of ids."
-        ) from None
-    except OSError as error:
-        raise InputError(path, _WANTED, f"a file that cannot be read ({error.strerror})") from None
-    if not content:
-        raise InputError(path, _WANTED, "an empty file", "Restore the file from its source.")
-    return content
-
-
-def _damaged(path, error) -> InputError:
-    reason = "no known image format" if "cannot identify" in str(error) else str(error)
-    return InputError(
-        path, _WANTED, f"a damaged or other file ({reason})", "Restore the file from its source."
-    )
+def _open(path) -> Picture:
+    picture = open_picture(path, _WANTED, _MISSING)
+    if picture.format not in ("JPEG", "MPO", "PNG"):
+        raise InputError(path, _WANTED, f"a {picture.format} file", "Convert it to JPEG.")
+    if picture.bits == 16 or picture.image.mode not in ("RGB", "L"):
+        deep = picture.bits == 16 or picture.image.mode.startswith("I")
+        kind = "16 bits a channel" if deep else f"mode {picture.image.mode}"
+        raise InputError(path, _WANTED, f"an image of {kind}", _CONVERT)
+    if not picture.complete:
+        found = "a truncated JPEG without end marker"
+        raise InputError(path, _WANTED, found, "Restore the file from its source.")
+    return picture

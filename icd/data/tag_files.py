@@ -10,7 +10,7 @@ import numpy as np
 
 from icd.classes import class_number
 from icd.errors import InputError
-from icd.files import read_list
+from icd.files import read_lines
 from icd.foreign.numpy_files import read_npy
 
 _HEADER = ["id", "tags"]
@@ -101,7 +101,7 @@ def read_class_list(path, classes) -> dict:
         The file is missing or empty, has a blank line inside, an id twice, or anything but numbers 0..C-1 after an id.
     """
     tags, lines = {}, {}
-    for number, line in enumerate(read_list(path), 1):
+    for number, line in enumerate(read_lines(path), 1):
         image_id, *words = line.split()
         _check_new(image_id, lines, number, path)
         strange = [word for word in words if not _is_below(word, len(classes))]

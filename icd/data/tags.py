@@ -155,7 +155,7 @@ def read_tags(path, classes=VOC_CLASSES) -> tuple:
 def multi_hot(tags, number_of_classes: int) -> np.ndarray:
     """Turn class numbers 1..C into a vector of 0 and 1, shape (C,), float32; entry c - 1 is class c."""
     label = np.zeros(number_of_classes, np.float32)
-    label[np.asarray(tags) - 1] = 1
+    label[np.asarray(tags, int) - 1] = 1
     return label
 
 

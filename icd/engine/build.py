@@ -1,22 +1,42 @@
-"""A method or a backbone, ready for use. In: names and settings. Out: the network on its devices, with initial weights."""
+"""What is trained, ready to train or to work. In: names and settings. Out: a trainable on its devices, with initial weights."""
 
 from __future__ import annotations
 
 from icd.backbones import create_backbone
 from icd.compat import mx
 from icd.engine.parameters import load_pretrained
-from icd.methods import create_method
+from icd.errors import InputError
+from icd.methods import METHODS
 
 PROBE_SIZE = 65  # pixels of the blank image that lets every layer learn its shape
 
 
-def build_method(name, backbone, num_classes, contexts, *, seed=0, pretrained=None, recipe=None):
-    """Make a method with initial weights.
+def find_trainable(name: str) -> type:
+    """The class of a method, refiner or segmenter.
+
+    Raises
+    ------
+    InputError
+        Nothing that is trained has that name.
+    """
+    if name not in METHODS:
+        raise InputError("trainable", " or ".join(METHODS), repr(name))
+    return METHODS[name]
+
+
+def make_trainable(name: str, backbone, num_classes: int, recipe=None):
+    """Put a trainable together, without weights; `backbone` is a block, the rest and the errors as of `build_trainable`."""
+    kind = find_trainable(name)
+    return kind(backbone, num_classes, recipe or next(iter(kind.recipes.values())))
+
+
+def build_trainable(name, backbone, num_classes, contexts, *, seed=0, pretrained=None, recipe=None):
+    """Make a trainable with initial weights.
 
     Parameters
     ----------
     name, backbone : str
-        Keys of `icd.methods.METHODS` and `icd.backbones.BACKBONES`.
+        Of the trainable, and a key of `icd.backbones.BACKBONES`.
     num_classes : int
         Foreground classes.
     contexts : list of mxnet.Context
@@ -30,18 +50,18 @@ def build_method(name, backbone, num_classes, contexts, *, seed=0, pretrained=No
     Raises
     ------
     InputError
-        An unknown name, or a pretrained file that does not fit.
+        An unknown name, a backbone that does not suit, or a pretrained file that does not fit.
     """
     mx.random.seed(seed)
     network = create_backbone(backbone)
-    method = create_method(name, network, num_classes, recipe)
-    method.initialize(mx.init.Normal(0.01), ctx=contexts)
-    method(mx.nd.zeros((1, 3, PROBE_SIZE, PROBE_SIZE), contexts[0]))
+    trainable = make_trainable(name, network, num_classes, recipe)
+    trainable.initialize(mx.init.Normal(0.01), ctx=contexts)
+    trainable(mx.nd.zeros((1, 3, PROBE_SIZE, PROBE_SIZE), contexts[0]))
     if pretrained is not None:
-        load_pretrained(method, pretrained, network)
-    method.start()
-    method.hybridize()
-    return method
+        load_pretrained(trainable, pretrained, network)
+    trainable.start()
+    trainable.hybridize()
+    return trainable
 
 
 def build_backbone(name: str, contexts, *, pretrained=None, stride=None, seed=0, **options):

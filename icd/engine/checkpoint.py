@@ -7,7 +7,6 @@ sha256 of the two files).
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import shutil
@@ -18,6 +17,7 @@ from icd.compat import mx
 from icd.engine.parameters import load_arrays, load_checkpoint_weights, to_arrays
 from icd.errors import InputError
 from icd.files import UMASK, flush, read_json, write_json
+from icd.provenance import entries, file_sha256, plain
 
 _NAME = re.compile(r"epoch-(\d{4})(?:-batch-(\d{5}))?$")
 _FILES = ("weights.params", "optimizer.params")
@@ -52,8 +52,8 @@ def save(folder, method, trainer, position: tuple, facts: dict, keep: int = 5) -
         for file, arrays in zip(_FILES, (to_arrays(method), _optimizer_arrays(trainer))):
             mx.nd.save(str(temporary / file), arrays)
             flush(temporary / file)
-        hashes = {file: _sha256(temporary / file) for file in _FILES}
-        write_json(temporary / "state.json", {"position": list(position), "sha256": hashes, **facts})
+        hashes = {file: file_sha256(temporary / file) for file in _FILES}
+        write_json(temporary / "state.json", {"position": list(position), "sha256": hashes, **plain(facts)})
         flush(temporary)
         shutil.rmtree(target, ignore_errors=True)
         os.replace(temporary, target)
@@ -83,8 +83,15 @@ def checkpoints(folder) -> list:
     return sorted(found)
 
 
-def restore(path, method, trainer, facts: dict) -> tuple:
+def restore(path, method, trainer, facts: dict, free_keys=()) -> tuple:
     """Load a checkpoint into a method and its trainer.
+
+    Parameters
+    ----------
+    facts : dict
+        What must be as it was when the checkpoint was written.
+    free_keys : collection of str
+        Names of facts, such as `recipe.num_epoch`, that may differ.
 
     Returns
     -------
@@ -99,22 +106,17 @@ def restore(path, method, trainer, facts: dict) -> tuple:
     path = Path(path)
     state = read_json(path / "state.json")
     for file, expected in state["sha256"].items():
-        if not (path / file).is_file() or _sha256(path / file) != expected:
+        if not (path / file).is_file() or file_sha256(path / file) != expected:
             remedy = f"Delete {path}; the run then goes on from the checkpoint before it."
             raise InputError(path / file, f"the file with sha256 {expected[:12]}…", "another or none", remedy)
-    before = _entries(state)
-    for key, value in _entries(facts).items():
-        if before.get(key) != value:
-            remedy = "Resume with the values of the first start, or give another --snapshot folder."
+    before = entries(state)
+    for key, value in entries(plain(facts)).items():
+        if key not in free_keys and before.get(key) != value:
+            remedy = "Resume with the values of the first start, or give another --out folder."
             raise InputError(path / "state.json", f"{key} = {value!r}", repr(before.get(key)), remedy)
     load_checkpoint_weights(method, path / _FILES[0])
     _set_optimizer(trainer, load_arrays(path / _FILES[1]), path)
     return tuple(state["position"])
-
-
-def _entries(facts: dict) -> dict:
-    """The facts, those of a dictionary, the recipe, one by one."""
-    return {**facts, **facts.get("recipe", {}), "recipe": None}
 
 
 # Trainer.save_states and load_states are not used: they pickle. The updaters' dictionaries are what they would store.
@@ -157,11 +159,3 @@ def _set_optimizer(trainer, arrays: dict, path) -> None:
 def _state_of(name: str, arrays: dict) -> list:
     several = sorted(key for key in arrays if key.rpartition(".")[0] == name)
     return [arrays[key] for key in ([name] if name in arrays else several)]
-
-
-def _sha256(path) -> str:
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        for block in iter(lambda: file.read(1 << 20), b""):
-            digest.update(block)
-    return digest.hexdigest()

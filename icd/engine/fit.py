@@ -44,6 +44,8 @@ class FitOptions:
         Above 0: go on from the checkpoint of the epoch before this one, which must be there.
     facts : dict
         What must not change between start and resume (JSON values).
+    free_keys : tuple of str
+        Those of them that may: `recipe.num_epoch`, where a longer training can go on.
     """
 
     folder: Path
@@ -53,6 +55,7 @@ class FitOptions:
     resume: bool = False
     begin_epoch: int = 0
     facts: dict = None
+    free_keys: tuple = ()
 
     @property
     def checkpoints(self) -> Path:
@@ -66,7 +69,7 @@ def fit(method, batches, contexts: list, options: FitOptions, after_epoch=None) 
     Parameters
     ----------
     method : icd.trainable.Method
-        From `icd.engine.build.build_method`.
+        From `icd.engine.build.build_trainable`.
     batches : icd.data.batches.TrainBatches
     contexts : list of mxnet.Context
     options : FitOptions
@@ -88,7 +91,9 @@ def fit(method, batches, contexts: list, options: FitOptions, after_epoch=None) 
     recipe = method.recipe
     facts = {"seed": options.seed, "devices": len(contexts), **(options.facts or {})}
     trainer = make_trainer(method, len(contexts))
-    first, start = _position(method, batches, trainer, options, facts)
+    if options.begin_epoch:
+        drop_later_checkpoints(options.checkpoints, (options.begin_epoch, 0))
+    first, start = _restored(method, batches, trainer, options, facts)
     length = training_length(recipe, len(batches))
     log = TrainingLog(options.folder, options.log_frequency, length.steps, first * len(batches) + start)
 
@@ -233,25 +238,27 @@ def step_seed(seed: int, epoch: int, batch: int) -> int:
     return int(np.random.SeedSequence([seed, epoch, batch]).generate_state(1)[0] >> 1)
 
 
-def _position(method, batches, trainer, options, facts) -> tuple:
-    """Where to begin: (0, 0) on a fresh start, else where the newest checkpoint ends."""
+def drop_later_checkpoints(folder, position: tuple) -> None:
+    """Remove what was trained after a position; else an interrupted run would go on from the end of the one before.
+
+    Raises
+    ------
+    InputError
+        There is no checkpoint of that position.
+    """
+    found = checkpoint.checkpoints(folder)
+    if position not in dict(found):
+        there = ", ".join(path.name for _, path in found) or "none"
+        raise InputError(folder, f"the checkpoint epoch-{position[0] - 1:04d}", there, "See --begin-epoch.")
+    for later, path in found:
+        if later > position:
+            shutil.rmtree(path)
+
+
+def _restored(method, batches, trainer, options, facts) -> tuple:
+    """Where to begin: where the newest checkpoint ends, with its state restored, or (0, 0) on a fresh start."""
     found = checkpoint.checkpoints(options.checkpoints)
-    if options.begin_epoch:
-        wanted = dict(found).get((options.begin_epoch, 0))
-        if wanted is None:
-            there = ", ".join(path.name for _, path in found) or "none"
-            raise InputError(
-                options.checkpoints,
-                f"the checkpoint epoch-{options.begin_epoch - 1:04d}",
-                there,
-                "See --begin-epoch.",
-            )
-        position = checkpoint.restore(wanted, method, trainer, facts)
-        for later, path in found:
-            if later > position:  # else an interrupted run would go on from the end of the one before
-                shutil.rmtree(path)
-        return position
-    if options.resume and found:
-        return checkpoint.restore(found[-1][1], method, trainer, facts)
+    if found and (options.resume or options.begin_epoch):
+        return checkpoint.restore(found[-1][1], method, trainer, facts, options.free_keys)
     method.prepare(batches.num_images, batches.batch_size)
     return 0, 0

@@ -1,7 +1,6 @@
 """Localization of any method over a list of images. In: a trained method, whole images. Out: a file of score maps each.
 
-An image whose files are there already is skipped, so the stage can be stopped, resumed and split over machines. Batches go
-to the devices in turn; a batch is waited for when the next device is needed again. `score_maps_of` works without MXNet, on
+Batches go to the devices in turn; a batch is waited for when the next device is needed again. `score_maps_of` works without MXNet, on
 what another runtime computed.
 """
 
@@ -14,12 +13,6 @@ from tqdm import tqdm
 
 from icd import compat
 from icd.files import ScoreMaps, score_maps_path, write_score_maps
-
-
-def localized_ids(folders: dict, ids) -> frozenset:
-    """The ids all of whose score maps are there; `folders` names a folder for every kind of map."""
-    done = [{path.stem for path in folder.glob("*.npz")} for folder in folders.values()]
-    return frozenset(ids).intersection(*done)
 
 
 def localize(method, batches, contexts: list, folders: dict, map_type: str) -> None:
@@ -45,7 +38,9 @@ def localize(method, batches, contexts: list, folders: dict, map_type: str) -> N
 
     pending = deque()
     try:
-        with tqdm(total=batches.num_images, unit="image", desc="localize", dynamic_ncols=True) as bar:
+        with tqdm(
+            total=batches.num_images, unit="image", desc="localize", dynamic_ncols=True, disable=None
+        ) as bar:
             for number, batch in enumerate(batches):
                 pending.append((batch, _start(method, batch, contexts[number % len(contexts)])))
                 if len(pending) == len(contexts):

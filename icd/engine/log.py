@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 import time
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from tqdm import tqdm
 
 from icd.compat import mx
 from icd.files import write_atomic
+
+SECONDS_BETWEEN_LINES = 30.0  # where the output is no terminal
 
 
 class NonFiniteLoss(ArithmeticError):
@@ -43,7 +46,10 @@ class TrainingLog:
         self._file = open(folder / "losses.jsonl", "a", encoding="utf-8")  # noqa: SIM115  (closed by close)
         self._board = _tensorboard(folder / "tensorboard")
         self._frequency, self._pending = frequency, []
-        self._bar = tqdm(total=total_steps, initial=done_steps, unit="step", desc="train", dynamic_ncols=True)
+        self._bar = tqdm(
+            total=total_steps, initial=done_steps, unit="step", desc="train", dynamic_ncols=True, disable=None
+        )
+        self._total, self._said = total_steps, float("-inf")
         self._since = time.monotonic()
 
     def step(
@@ -93,8 +99,17 @@ class TrainingLog:
         self._file.flush()
         for name in line.keys() - {"epoch", "step"}:
             self._board.add_scalar(name, line[name], step)
-        self._bar.set_postfix({"epoch": epoch, **{name: f"{value:.3g}" for name, value in means.items()}})
+        shown = {"epoch": epoch, **{name: f"{value:.3g}" for name, value in means.items()}}
+        self._bar.set_postfix(shown)
+        self._say(step, shown, now)
         self._pending, self._since = [], now
+
+    def _say(self, step: int, shown: dict, now: float) -> None:
+        """Where there is no terminal for a bar: a line now and then."""
+        if self._bar.disable and (now - self._said > SECONDS_BETWEEN_LINES or step == self._total):
+            text = ", ".join(f"{name}={value}" for name, value in shown.items())
+            print(f"train: {step}/{self._total} {text}", file=sys.stderr, flush=True)
+            self._said = now
 
     def close(self) -> None:
         """End the bar and close the files."""

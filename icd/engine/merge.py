@@ -1,7 +1,7 @@
-"""The stage that merges superpixels by deep features, image by image.
+"""Superpixels merged by deep features, image by image.
 
-In: photographs, raw superpixels, a pretrained backbone. Out: a PNG of ids an image; images that are done are skipped.
-Features are pooled as soon as they are computed and never stored.
+In: photographs, raw superpixels, a pretrained backbone. Out: a PNG of ids an image. Features are pooled as soon as they are
+computed and never stored.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from icd.compat import mx
 from icd.data.images import image_path, read_image
 from icd.data.views import Frame
 from icd.files import read_superpixels, superpixels_path, write_superpixels
-from icd.refine.superpixel_stage import missing_ids
 from icd.refine.superpixels import merge, pool
 
 LEAST_FRAME = 513  # pixels; larger only for images that do not fit
@@ -31,7 +30,7 @@ def merged_superpixels(ids, image_root, raw_root, target, backbone, context, lim
     limit : int
         Regions left at most.
     """
-    for image_id in tqdm(missing_ids(ids, target), unit="image", desc="merge", dynamic_ncols=True):
+    for image_id in tqdm(ids, unit="image", desc="merge", dynamic_ncols=True, disable=None):
         image = read_image(image_path(image_root, image_id))
         regions = read_superpixels(superpixels_path(raw_root, image_id), image.shape[:2])
         if regions.max() >= limit:

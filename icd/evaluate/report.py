@@ -18,8 +18,7 @@ from icd.evaluate.curve import threshold_curve, threshold_of_policy
 from icd.evaluate.gallery import RANKS, VARIANTS, Gallery, choose, kinds_of_run
 from icd.evaluate.score import score_masks
 from icd.evaluate.tally import map_on_cores
-from icd.files import write_atomic
-from icd.foreign.layouts import read_ids
+from icd.files import read_list, write_atomic
 from icd.provenance import read_run
 
 TEMPLATE = Path(__file__).with_name("report.html")
@@ -105,7 +104,7 @@ class _Sources:
         self.truth_root = _existing(truth_root, run.get("eval_root"))
         described = run.get("data_list") or {}
         path = _existing(id_list, run.get("eval_list") or described.get("path"))
-        self.ids = read_ids(path) if path else []
+        self.ids = read_list(path) if path else []
         self.evaluated = evaluated_classes or run.get("eval_classes")
         self.as_scored = truth_root is None and id_list is None and evaluated_classes is None
         self.threshold_policy = run.get("threshold_policy") or ""

@@ -7,8 +7,17 @@ sharded, looked at, or replaced by somebody else's files. One module a kind of f
 from __future__ import annotations
 
 from icd.files.atomic import UMASK, atomic_path, flush, open_atomic, read_json, write_atomic, write_json
-from icd.files.lists import read_classes, read_list
-from icd.files.masks import encode_mask, mask_path, read_class_mask, read_mask, read_saliency, write_mask
+from icd.files.lists import check_classes, check_id, read_classes, read_lines, read_list
+from icd.files.masks import (
+    contradictions,
+    encode_mask,
+    mask_path,
+    read_class_mask,
+    read_mask,
+    read_mask_and_palette,
+    read_saliency,
+    write_mask,
+)
 from icd.files.score_maps import (
     ALIGNMENTS,
     FUSIONS,
@@ -27,8 +36,8 @@ from icd.files.superpixels import (
 )
 
 __all__ = [
-    "ALIGNMENTS", "FUSIONS", "UMASK", "LabelStack", "ScoreMaps", "atomic_path", "checked_label_stack", "combine_superpixel_bytes", "encode_mask", "flush",
-    "mask_path", "open_atomic", "read_classes", "read_json", "read_class_mask", "read_label_stack", "read_list", "read_mapped_classes", "read_mask",
+    "ALIGNMENTS", "FUSIONS", "UMASK", "LabelStack", "ScoreMaps", "atomic_path", "check_classes", "check_id", "checked_label_stack", "combine_superpixel_bytes", "contradictions", "encode_mask", "flush",
+    "mask_path", "open_atomic", "read_classes", "read_json", "read_class_mask", "read_label_stack", "read_lines", "read_list", "read_mapped_classes", "read_mask", "read_mask_and_palette",
     "read_saliency", "read_score_maps", "read_superpixels", "score_maps_path", "superpixels_path", "write_atomic",
     "write_json", "write_label_stack", "write_mask", "write_score_maps", "write_superpixels",
 ]  # fmt: skip

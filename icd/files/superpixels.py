@@ -6,11 +6,13 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image
 
 from icd.errors import InputError
 from icd.files.atomic import write_atomic
 from icd.files.masks import check_size
+from icd.files.pictures import damaged_picture, open_picture
+
+_WANTED, _MAKE = "superpixels (3-channel 8-bit PNG)", "Make it with `icd superpixels`."
 
 
 def superpixels_path(folder, image_id) -> Path:
@@ -42,23 +44,15 @@ def read_superpixels(path, size=None) -> np.ndarray:
     InputError
         The file is missing, damaged, not a 3-channel 8-bit PNG, or of another size than `size`.
     """
-    wanted = "superpixels (3-channel 8-bit PNG)"
+    picture = open_picture(path, _WANTED, _MAKE, f"Delete it. {_MAKE}")
+    if picture.format != "PNG" or picture.bits != 8 or picture.image.mode != "RGB":
+        found = f"a {picture.format} of mode {picture.image.mode}, {picture.bits} bits a channel"
+        raise InputError(path, _WANTED, found, _MAKE)
+    check_size(path, picture.size, size)
     try:
-        with Image.open(path) as image:
-            if image.mode != "RGB":
-                raise InputError(
-                    path, wanted, f"an image of mode {image.mode}", "Make it with `icd superpixels`."
-                )
-            planes = np.array(image).astype(np.int32)
-    except FileNotFoundError:
-        raise InputError(path, wanted, "nothing there", "Make it with `icd superpixels`.") from None
-    except InputError:
-        raise
-    except (OSError, SyntaxError, ValueError) as error:
-        raise InputError(
-            path, wanted, f"a damaged file ({error})", "Delete it and run `icd superpixels`."
-        ) from None
-    check_size(path, planes, size)
+        planes = np.array(picture.image)
+    except Exception as error:  # whatever damaged data provoke in the decoder
+        raise damaged_picture(path, _WANTED, error, f"Delete it. {_MAKE}") from None
     return combine_superpixel_bytes(planes[..., ::-1])
 
 

@@ -23,34 +23,12 @@ import cv2
 import numpy as np
 
 from icd.errors import InputError
-from icd.files import ScoreMaps, read_list, read_score_maps, write_score_maps
+from icd.files import ScoreMaps, read_score_maps, write_score_maps
 from icd.foreign.numpy_files import read_npy, write_npy
 from icd.grid import maps_on_image
 
 LAYOUTS = ("npz", "psa", "crf", "irn", "icd")
 _ICD_FRAME = 513
-
-
-def read_ids(path) -> list:
-    """Read the ids of any of the originals' lists.
-
-    A line is an id; or two paths as PSA, SEAM and PPC write them, of which the first names the image; or an id and class
-    numbers as DRS writes them.
-
-    Raises
-    ------
-    InputError
-        See `icd.files.read_list`; or an id comes twice.
-    """
-    ids = [_stem(line.split()[0]) for line in read_list(path)]
-    if len(set(ids)) < len(ids):
-        twice = next(image_id for image_id in ids if ids.count(image_id) > 1)
-        raise InputError(path, "every id once", f"{twice} twice or more", "Remove the repetition.")
-    return ids
-
-
-def _stem(word: str) -> str:
-    return Path(word).stem if "/" in word or word.lower().endswith((".jpg", ".png")) else word
 
 
 def find_score_maps(folder, image_id) -> Path:

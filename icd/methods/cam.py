@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from icd.methods.classification import (
     EMBEDDED,
+    MOBILENET_V2,
     ClassifierNetwork,
     ClassifierRecipe,
     FramedMethod,
@@ -23,7 +24,11 @@ class CAM(FramedMethod):
     """A multi-label classifier whose last map is the CAM."""
 
     backbone = "vgg16"
-    recipes = {"voc": ClassifierRecipe(), "embedded": ClassifierRecipe(**EMBEDDED)}
+    recipes = {
+        "voc": ClassifierRecipe(),
+        "mobilenet_v2": ClassifierRecipe(**MOBILENET_V2),
+        "embedded": ClassifierRecipe(**EMBEDDED),
+    }
     score_maps = {"cam": CAM_RULE}
 
     def __init__(self, backbone, num_classes, recipe):

@@ -205,6 +205,18 @@ class DRSClassifier(SquareMethod):
 
     recipes = {
         "voc": ClassifierRecipe(),
+        # At 512 channels the three new layers would cost several times what this backbone does.
+        "mobilenet_v2": ClassifierRecipe(
+            image_size=256,
+            resized=304,
+            batch_size=16,
+            num_epoch=8,
+            learning_rate=0.003,
+            decay_epochs=(7,),
+            backbone_multiplier=0.4,
+            infer_sides=(208, 256, 304),
+            extra_channels=128,
+        ),
         "embedded": ClassifierRecipe(
             image_size=160,
             resized=192,
@@ -261,6 +273,16 @@ class DRS(SquareMethod):
 
     recipes = {
         "voc": RefinementRecipe(),
+        "mobilenet_v2": RefinementRecipe(
+            image_size=256,
+            batch_size=16,
+            num_epoch=5,
+            learning_rate=0.001,
+            decay_epochs=(4,),
+            backbone_multiplier=0.4,
+            infer_sides=(208, 256, 304),
+            extra_channels=128,
+        ),
         "embedded": RefinementRecipe(
             image_size=160,
             batch_size=8,

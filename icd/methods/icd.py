@@ -27,6 +27,7 @@ from icd.files import ScoreMaps
 from icd.grid import maps_on_image, positive_share
 from icd.methods.classification import (
     EMBEDDED,
+    MOBILENET_V2,
     ClassifierRecipe,
     FramedMethod,
     HybridBlock,
@@ -146,7 +147,7 @@ class ICD(FramedMethod):
     """The network with its sign buffer and warm-up: parameters without gradient, so checkpoints hold them."""
 
     backbone = "vgg16"
-    recipes = {"voc": Recipe(), "embedded": Recipe(**EMBEDDED)}
+    recipes = {"voc": Recipe(), "mobilenet_v2": Recipe(**MOBILENET_V2), "embedded": Recipe(**EMBEDDED)}
     needs = ("superpixel",)
     score_maps = {"cam": CAM_RULE, "icd": ICD_RULE}
 

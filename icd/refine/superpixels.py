@@ -42,8 +42,7 @@ def segment(image, k=75.0, sigma=0.8, min_size=None) -> np.ndarray:
 
     Notes
     -----
-    One image is one thread's work; for many images call it from several threads, as `segment_files` of
-    `icd.refine.superpixel_stage` does.
+    One image is one thread's work; for many images call it from several threads or processes.
     The labels are those of the original tool built with GNU libstdc++, ties between equal weights included, whatever
     compiler and standard library built this package.
     """
@@ -116,7 +115,7 @@ def merge(regions, features, limit=64, threads=0) -> np.ndarray:
     regions, sizes = _checked_regions(regions)
     features = checked_array("features", features, np.float32, (len(sizes), "C"))
     limit = checked_integer("limit", limit, 1)
-    return _native.merge_regions(features, sizes, regions.size, limit, checked_threads(threads))[regions]
+    return _native.merge_regions(features, sizes, regions, limit, checked_threads(threads))
 
 
 def _checked_regions(regions) -> tuple:
@@ -126,7 +125,7 @@ def _checked_regions(regions) -> tuple:
     remedy = "Number the regions 0, 1, ... without gaps (numpy.unique with return_inverse does)."
     if low < 0 or high >= regions.size:
         raise InputError("regions", "ids 0..K-1", f"{low} to {high} in {regions.size} pixels", remedy)
-    sizes = np.bincount(regions.ravel())
+    sizes = _native.region_sizes(regions, high + 1)
     if not sizes.all():
         raise InputError(
             "regions", f"every id of 0..{high}", f"no pixel with id {int(np.argmin(sizes))}", remedy

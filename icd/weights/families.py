@@ -7,6 +7,7 @@ deeplab.
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 from icd.weights.tables import COUNTERS, Entry, Family, Network, torch_entries
 
@@ -83,7 +84,7 @@ _MODEL_A1 = Network(
     ((r"linear1000_(weight|bias)", "the ImageNet classifier"),),
 )
 
-# ResNet-50 and ResNet-101, the stride on the 3x3 convolution (spec vwe 2.1, deeplab A2)
+# ResNet-50 and ResNet-101, the stride on the 3x3 convolution, and with the deep stem (spec vwe 2.1, deeplab A2)
 
 _BLOCKS = {"ResNet-50": (3, 4, 6, 3), "ResNet-101": (3, 4, 23, 3)}
 
@@ -115,8 +116,9 @@ def _resnet(depth: str, deep_stem=False) -> dict:
 _FULLY_CONNECTED = (r"fc\.(weight|bias)", "the ImageNet classifier")
 
 
-def _torchvision_resnet(depth: str) -> Network:
-    return Network(depth, torch_entries(_resnet(depth)), (COUNTERS, _FULLY_CONNECTED))
+def _imagenet_resnet(depth: str, deep_stem=False) -> Network:
+    title = f"{depth} with the deep stem" if deep_stem else depth
+    return Network(title, torch_entries(_resnet(depth, deep_stem)), (COUNTERS, _FULLY_CONNECTED))
 
 
 # Where the layers of a ResNet are registered once more: in stages, which are registered again in a list of them.
@@ -264,6 +266,27 @@ def _deeplab_v2(prefix: str, pyramid: bool) -> dict:
     return shapes
 
 
+_PARTS = {"reduce": ("conv1", "bn1"), "conv3x3": ("conv2", "bn2"), "increase": ("conv3", "bn3"),
+          "shortcut": ("downsample_0", "downsample_1")}  # fmt: skip
+
+
+def _deeplab_entries(prefix: str, pyramid: bool) -> tuple:
+    """The entries of deeplab-pytorch, whose layers have the names of our ResNets: layer3.block2.reduce.bn is layer2_1_bn1."""
+    entries = torch_entries(_deeplab_v2(prefix, pyramid), prefix)
+    return tuple(replace(entry, name=_resnet_name(entry.name)) for entry in entries)
+
+
+def _resnet_name(name: str) -> str:
+    match = re.fullmatch(r"layer(\d)_(?:block(\d+)_)?(\w+?)_(conv|bn)_(\w+)", name)
+    if match is None:
+        return name
+    stage, number, part, kind, field = match.groups()
+    place = 0 if kind == "conv" else 1
+    if number is None:
+        return f"{('conv1', 'bn1')[place]}_{field}"
+    return f"layer{int(stage) - 1}_{int(number) - 1}_{_PARTS[part][place]}_{field}"
+
+
 def _caffe_key(key: str) -> str:
     """The Caffe name of a key of deeplab-pytorch; batch norm is a layer of statistics and one of scale and shift."""
     match = re.fullmatch(r"aspp\.(c\d)\.(\w+)", key)
@@ -284,7 +307,7 @@ def _caffe_key(key: str) -> str:
 
 
 def _caffe_deeplab(title: str, pyramid: bool) -> Network:
-    entries = torch_entries(_deeplab_v2("", pyramid))
+    entries = _deeplab_entries("", pyramid)
     ignored = [(r".*res0(5|75).*", "the copies for scaled images")]
     if not pyramid:
         ignored.append((r"fc1_\w+\.(weight|bias)", "the classifier"))
@@ -328,10 +351,10 @@ FAMILIES = {
     "deeplab-pytorch": Family(
         "DeepLab-v2 (kazuto1011/deeplab-pytorch; DRS's copy)",
         (
-            Network("DeepLab-v2", torch_entries(_deeplab_v2("base.", True), "base.")),
+            Network("DeepLab-v2", _deeplab_entries("base.", True)),
             Network(
                 "DeepLab-v1, the initial weights",
-                torch_entries(_deeplab_v2("", False)),
+                _deeplab_entries("", False),
                 (COUNTERS, _SEGMENTATION_CLASSIFIER),
             ),
         ),
@@ -347,7 +370,10 @@ FAMILIES = {
         "DeepLab's VGG-16 (vgg16_20M.caffemodel)", (_caffe_vgg16(),), format="caffe", turned="conv1_1.weight"
     ),
     "torchvision-vgg16": Family("torchvision's VGG-16", (_torchvision_vgg16(),)),
-    "torchvision-resnet50": Family("torchvision's ResNet-50", (_torchvision_resnet("ResNet-50"),)),
-    "torchvision-resnet101": Family("torchvision's ResNet-101", (_torchvision_resnet("ResNet-101"),)),
+    "torchvision-resnet50": Family("torchvision's ResNet-50", (_imagenet_resnet("ResNet-50"),)),
+    "torchvision-resnet101": Family("torchvision's ResNet-101", (_imagenet_resnet("ResNet-101"),)),
+    "encoding-resnet101s": Family(
+        "PyTorch-Encoding's ResNet-101s", (_imagenet_resnet("ResNet-101", deep_stem=True),)
+    ),
     "resnet38-mxnet": Family("ResNet-38, MXNet's own file of model A1", (_MODEL_A1,), format="mxnet"),
 }

@@ -91,6 +91,12 @@ def backbone_file(backbone: str, folder=FOLDER) -> Path:
     )
 
 
+def pretrained_of(backbone: str):
+    """Where the weights that a backbone starts from are looked for; None where the registry has none for it."""
+    known = any(entry.backbone == backbone for entry in known_weights().values())
+    return backbone_file(backbone) if known else None
+
+
 def explain(name: str, folder=FOLDER) -> str:
     """What to do where weights are missing: where each file comes from, where to put it, and how to convert it.
 

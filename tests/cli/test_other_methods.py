@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -11,9 +12,9 @@ from runs import CLASSES, assert_same_weights, command, execute, make_data, weig
 from icd.files import read_mask, read_score_maps
 
 SHORT = ["--set", "shortest=60", "--set", "longest=90", "--set", "infer_scales=[0.5,1.0]"]
-SQUARE = ["--use-sal", "--set", "infer_sides=[49,65]", "--set", "teacher.infer_sides=[49,65]",
-          "--set", "teacher.image_size=65", "--set", "teacher.resized=80", "--set", "teacher.batch_size=4",
-          "--set", "teacher.num_epoch=1", "--set", "teacher.learning_rate=0.001"]  # fmt: skip
+SQUARE = ["--use-sal", "--set", "infer_sides=[49,65]", "--set", "classifier.infer_sides=[49,65]",
+          "--set", "classifier.image_size=65", "--set", "classifier.resized=80", "--set", "classifier.batch_size=4",
+          "--set", "classifier.num_epoch=1", "--set", "classifier.learning_rate=0.001"]  # fmt: skip
 
 
 def run(method, data, snapshot, *more):
@@ -53,7 +54,7 @@ def test_eps_without_saliency_says_what_is_missing(data, tmp_path):
 def test_drs_trains_both_networks_and_resumes_between_them(data, tmp_path):
     whole = run("drs", data, tmp_path / "whole", *SQUARE)
     assert whole.returncode == 0, whole.stderr
-    first = tmp_path / "whole/teacher"
+    first = tmp_path / "whole/classifier"
     maps = read_score_maps(first / "results/scores_cam/picture0.npz")
     assert maps.maps.dtype == np.uint8 and maps.maps.shape == (1, 65, 65)
     refined = read_score_maps(tmp_path / "whole/results/scores_drs/picture0.npz")
@@ -61,10 +62,7 @@ def test_drs_trains_both_networks_and_resumes_between_them(data, tmp_path):
     values = np.unique(read_mask(tmp_path / "whole/results/seeds/sal/picture0.png"))
     assert set(values) <= {0, 1, 255}
     # A first call that ends after step 1, and one that goes on.
-    program, _, *flags = command(data, tmp_path / "parts/teacher", "--use-sal", "--model", "small_drs_classifier",
-                                 "--set", "infer_sides=[49,65]", "--set", "resized=80")  # fmt: skip
-    flags = [*flags, "--batch-size", "4", "--num-epoch", "1", "--learning-rate", "0.001"]
-    begun = execute([program, "-m", "icd.cli.main", "run", "drs_classifier", *flags], data)
+    begun = run("drs", data, tmp_path / "parts", *SQUARE, "--until", "classifier")
     assert begun.returncode == 0, begun.stderr
     rest = run("drs", data, tmp_path / "parts", "--resume", *SQUARE)
     assert rest.returncode == 0, rest.stderr
@@ -74,8 +72,8 @@ def test_drs_trains_both_networks_and_resumes_between_them(data, tmp_path):
 
 
 def test_drs_needs_one_side_for_both_steps(data, tmp_path):
-    result = run("drs", data, tmp_path / "run", *SQUARE, "--image-size", "97")
-    assert result.returncode == 2 and "teacher.image_size" in result.stderr
+    result = run("drs", data, tmp_path / "run", *SQUARE, "--set", "train.image_size=97")
+    assert result.returncode == 2 and "--set classifier.image_size" in result.stderr
     assert not (tmp_path / "run").exists()
 
 
@@ -96,7 +94,8 @@ def test_epoch_chosen_by_the_truth(data, tmp_path):
         np.testing.assert_array_equal(chosen[name].asnumpy(), kept[name].asnumpy())
     # Killed before the last epoch was scored: the rest of it is made up for.
     (tmp_path / "run/epochs.json").write_text(json.dumps(epochs[:2]))
+    shutil.rmtree(tmp_path / "run/results")
     again = run("eps", data, tmp_path / "run", *SHORT, "--choose-epoch", "best", "--resume")
     assert again.returncode == 0, again.stderr
     assert json.loads((tmp_path / "run/epochs.json").read_text()) == epochs
-    assert len(CLASSES) == 2 and not (tmp_path / "run/trial").exists()
+    assert len(CLASSES) == 2 and not list((tmp_path / "run").glob(".scored-*"))

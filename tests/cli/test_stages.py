@@ -84,9 +84,9 @@ def test_seeds_of_both_layouts_are_equal(data, layout):
 @pytest.mark.parametrize(
     ("flags", "word"),
     [
-        (["--variants", "sal"], "--saliency-root"),
+        (["--variants", "sal"], "--saliency"),
         (["--variants", "carf"], "carf"),
-        (["--rule", "icd"], "--cam-root"),
+        (["--rule", "icd"], "--cam"),
     ],
 )
 def test_missing_flags_of_seeds_are_named(data, flags, word):

@@ -46,7 +46,7 @@ def test_every_problem_is_named(small, workers):
         "image_1.jpg: expected an 8-bit RGB or gray photograph (JPEG); found a truncated JPEG",
         "image_2.png: expected 40 x 52 (height x width, as the image); found 4 x 4",
         "image_2.png: expected 40 x 52 (height x width, as the image); found 4 x 4",
-        "image_2.png: expected a mask (palette or 8-bit gray PNG); found an image of mode RGB",
+        "image_2.png: expected a mask (palette or gray PNG of at most 8 bits); found an image of mode RGB",
         "image_3.png: expected class numbers 0 to 3, and 255 for ignored pixels; found 4",
     ]
     assert len(found) == len(told)

@@ -12,7 +12,7 @@ from runs import ROOT
 
 from icd.compat import mx
 from icd.engine import checkpoint
-from icd.engine.build import build_method
+from icd.engine.build import build_trainable
 from icd.engine.fit import make_trainer
 from icd.engine.parameters import load_arrays, load_pretrained, save_weights
 from icd.errors import InputError
@@ -23,7 +23,7 @@ FACTS = {"seed": 3, "recipe": {"image_size": 65}}
 
 
 def build(seed=0):
-    method = build_method("cam", "small", 2, [mx.cpu()], seed=seed)
+    method = build_trainable("cam", "small", 2, [mx.cpu()], seed=seed)
     return method, make_trainer(method, 1)
 
 
@@ -71,7 +71,7 @@ def test_momenta_come_back(tmp_path):
 
 def test_an_optimizer_without_momentum_comes_back(tmp_path):
     recipe = make_recipe("cam", {"momentum": 0.0})
-    method = build_method("cam", "small", 2, [mx.cpu()], recipe=recipe)
+    method = build_trainable("cam", "small", 2, [mx.cpu()], recipe=recipe)
     trainer = make_trainer(method, 1)
     step(method, trainer)
     path = checkpoint.save(tmp_path, method, trainer, (1, 0), FACTS)
@@ -156,7 +156,7 @@ def test_full_disk_keeps_the_last_good_checkpoint(tmp_path, limit):
 
 def test_pretrained_mismatches_are_all_listed(tmp_path):
 
-    method = build_method("cam", "mobilenet_v2", 2, [mx.cpu()])
+    method = build_trainable("cam", "mobilenet_v2", 2, [mx.cpu()])
     path = tmp_path / "weights.params"
     save_weights(method, path)
     arrays = mx.nd.load(str(path))

@@ -12,7 +12,7 @@ from icd.compat import mx
 from icd.data.augment import ScaledCrop
 from icd.data.batches import TrainBatches
 from icd.data.dataset import ImageDataset
-from icd.engine.build import build_method
+from icd.engine.build import build_trainable
 from icd.engine.checkpoint import checkpoints
 from icd.engine.fit import FitOptions, fit, make_trainer, train_step
 from icd.engine.log import NonFiniteLoss
@@ -45,7 +45,7 @@ def test_poly_schedule_of_the_recipe():
 
 def test_loss_that_is_not_finite_names_the_images(batches, tmp_path):
     recipe = make_recipe("cam", {"image_size": 65, "batch_size": 4, "num_epoch": 3, "learning_rate": 0.01})
-    method = build_method("cam", "small", 2, [mx.cpu()], recipe=recipe)
+    method = build_trainable("cam", "small", 2, [mx.cpu()], recipe=recipe)
 
     def poison(epoch):
         if epoch == 0:
@@ -62,7 +62,7 @@ def test_loss_that_is_not_finite_names_the_images(batches, tmp_path):
 
 def test_bad_loss_is_found_before_a_checkpoint_even_if_no_line_is_due(batches, tmp_path):
     recipe = make_recipe("cam", {"image_size": 65, "batch_size": 4, "num_epoch": 1, "learning_rate": 0.01})
-    method = build_method("cam", "small", 2, [mx.cpu()], recipe=recipe)
+    method = build_trainable("cam", "small", 2, [mx.cpu()], recipe=recipe)
     weight = method.collect_params()["fc8_weight"]
     weight.set_data(weight.data() * float("inf"))
     with pytest.raises(NonFiniteLoss):
@@ -75,7 +75,7 @@ def test_two_devices_equal_one(batches):
     results = []
     (batch,) = next(batches.epoch(0))
     for contexts in ([mx.cpu(0)], [mx.cpu(0), mx.cpu(1)]):
-        method = build_method("cam", "vgg16", 2, contexts, recipe=make_recipe("cam", {"dropout": 0.0}))
+        method = build_trainable("cam", "vgg16", 2, contexts, recipe=make_recipe("cam", {"dropout": 0.0}))
         trainer = make_trainer(method, len(contexts))
         for _ in range(2):
             losses = train_step(method, trainer, [split_batch(batch, contexts)])
@@ -92,7 +92,7 @@ def test_a_device_without_images_takes_no_part(batches):
     single = {name: values[:1] for name, values in batch.items()}
     weights = []
     for contexts in ([mx.cpu(0)], [mx.cpu(0), mx.cpu(1)]):
-        method = build_method("cam", "vgg16", 2, contexts, recipe=make_recipe("cam", {"dropout": 0.0}))
+        method = build_trainable("cam", "vgg16", 2, contexts, recipe=make_recipe("cam", {"dropout": 0.0}))
         trainer = make_trainer(method, len(contexts))
         for part in (batch, single, batch):
             train_step(method, trainer, [split_batch(part, contexts)])
@@ -103,7 +103,7 @@ def test_a_device_without_images_takes_no_part(batches):
 
 
 def test_statistics_of_all_devices_are_averaged():
-    method = build_method("cam", "small", 2, [mx.cpu(0), mx.cpu(1)])
+    method = build_trainable("cam", "small", 2, [mx.cpu(0), mx.cpu(1)])
     mean = method.collect_params()["conv1_bn_running_mean"]
     for value, array in enumerate(mean.list_data()):
         array[:] = value
@@ -118,7 +118,7 @@ def test_goes_on_behind_an_epoch_whose_end_was_cut_off(batches, tmp_path):
 
     def train(options, after_epoch):
         fit(
-            build_method("cam", "small", 2, [mx.cpu()], recipe=recipe),
+            build_trainable("cam", "small", 2, [mx.cpu()], recipe=recipe),
             batches,
             [mx.cpu()],
             options,

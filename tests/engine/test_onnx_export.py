@@ -11,7 +11,7 @@ import pytest
 
 from icd.compat import mx
 from icd.engine import onnx_export
-from icd.engine.build import build_method
+from icd.engine.build import build_trainable
 from icd.engine.onnx_export import onnx_model
 from icd.errors import InputError
 from icd.methods import METHODS
@@ -60,14 +60,14 @@ CASES = [(method, backbone) for method in METHODS for backbone in QUICK] + [
 
 @pytest.mark.parametrize(("method", "backbone"), CASES)
 def test_methods_on_backbones(method, backbone):
-    built = with_lively_weights(build_method(method, backbone, 10, [mx.cpu()]))
+    built = with_lively_weights(build_trainable(method, backbone, 10, [mx.cpu()]))
     model = onnx_model(built, {})
     onnx.checker.check_model(model, full_check=True)
     assert_equal(built, model)
 
 
 def test_dimensions_are_free_and_weights_are_no_inputs():
-    model = onnx_model(build_method("icd", "small", 4, [mx.cpu()]), {})
+    model = onnx_model(build_trainable("icd", "small", 4, [mx.cpu()]), {})
     (image,) = model.graph.input
     assert dimensions(image) == ["batch", 3, "height", "width"]
     assert [output.name for output in model.graph.output] == ["cam", "icd"]
@@ -81,7 +81,7 @@ def dimensions(value):
 
 
 def test_no_constant_is_left_over():
-    graph = onnx_model(build_method("eps", "small", 4, [mx.cpu()]), {}).graph
+    graph = onnx_model(build_trainable("eps", "small", 4, [mx.cpu()]), {}).graph
     assert {constant.name for constant in graph.initializer} <= {
         name for node in graph.node for name in node.input
     }
@@ -89,7 +89,7 @@ def test_no_constant_is_left_over():
 
 def test_facts_are_metadata():
     model = onnx_model(
-        build_method("cam", "small", 2, [mx.cpu()]), {"method": "cam", "classes": ["a", "b c"]}
+        build_trainable("cam", "small", 2, [mx.cpu()]), {"method": "cam", "classes": ["a", "b c"]}
     )
     session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     assert session.get_modelmeta().custom_metadata_map == {"method": "cam", "classes": '["a", "b c"]'}
@@ -164,5 +164,5 @@ def test_onnx_that_is_missing_or_too_new(monkeypatch, version):
 
 def test_the_checkers_default_is_restored():
     before = dict(onnx.checker.DEFAULT_CONTEXT.opset_imports)
-    onnx_model(build_method("cam", "small", 2, [mx.cpu()]), {})
+    onnx_model(build_trainable("cam", "small", 2, [mx.cpu()]), {})
     assert dict(onnx.checker.DEFAULT_CONTEXT.opset_imports) == before

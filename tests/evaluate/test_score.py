@@ -197,6 +197,7 @@ def test_faults_are_named(write_masks, tmp_path):
     truth = write_masks("truth", dict.fromkeys("abcdef", good))
     predictions = write_masks("predictions", dict.fromkeys("abcdefg", good))
     noise = np.random.RandomState(0).randint(0, 21, (40, 60)).astype(np.uint8)
+    write_mask(truth / "a.png", noise)
     write_mask(predictions / "a.png", noise)
     (predictions / "a.png").write_bytes((predictions / "a.png").read_bytes()[:-300])
     Image.new("RGB", (6, 4)).save(predictions / "b.png")

@@ -15,8 +15,8 @@ import pytest
 
 from icd.errors import InputError
 from icd.files import read_superpixels
-from icd.refine.superpixel_stage import segment_files
 from icd.refine.superpixels import merge, pool, segment
+from icd.stages.superpixels import SegmentImage
 
 ROOT = Path(__file__).resolve().parents[2]
 PICTURES = ("chelsea", "rocket", "ihc", "retina")
@@ -267,14 +267,12 @@ def test_pool_and_merge_refuse():
 
 def test_files(golden, tmp_path):
     folder = golden / "icd" / "superpixel_raw"
-    done = []
-    segment_files(["ihc", "rocket"], folder, tmp_path / "new" / "folder", 75.0, threads=2, done=done.append)
-    assert done == ["ihc", "rocket"]
-    for picture in done:
+    for picture in ("ihc", "rocket"):
+        SegmentImage(folder, tmp_path / "new" / "folder", 75.0)(picture)
         written = read_superpixels(tmp_path / "new" / "folder" / f"{picture}.png")
         np.testing.assert_array_equal(written, read_superpixels(folder / f"{picture}.png"))
     with pytest.raises(InputError, match="absent"):
-        segment_files(["absent"], folder, tmp_path, 75.0)
+        SegmentImage(folder, tmp_path, 75.0)("absent")
 
 
 def make_superpixel(*arguments):

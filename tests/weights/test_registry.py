@@ -40,7 +40,8 @@ def test_entries_are_whole(entry):
 def test_torchvisions_digests_are_those_of_the_names():
     for entry in ENTRIES:
         match = re.search(r"-([0-9a-f]{8})\.pth$", entry.file)
-        assert match is None or entry.digest == f"sha256:{match[1]}"
+        if match and "torchvision" in entry.name:
+            assert entry.digest == f"sha256:{match[1]}"
 
 
 def test_every_field_is_explained_in_the_file():

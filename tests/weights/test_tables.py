@@ -113,6 +113,25 @@ def test_names_of_our_networks():
         assert method is icd or theirs == ours
 
 
+@pytest.mark.parametrize(
+    ("backbone", "family", "title"),
+    [
+        ("resnet50", "torchvision-resnet50", "ResNet-50"),
+        ("resnet101", "torchvision-resnet101", "ResNet-101"),
+        ("resnet101_deep", "encoding-resnet101s", "ResNet-101"),
+        ("resnet101_caffe", "deeplab-pytorch", "DeepLab-v1"),
+        ("resnet101_caffe", "deeplab-caffe", "DeepLab-v1"),
+        ("resnet38", "resnet38-mxnet", "model A1"),
+        ("vgg16_torchvision", "torchvision-vgg16", "VGG-16"),
+    ],
+)
+def test_names_of_our_backbones(backbone, family, title):
+    """What a conversion writes is what the backbone must find in its file."""
+    create_backbone = pytest.importorskip("icd.backbones").create_backbone
+    ours = {name: p.shape for name, p in create_backbone(backbone).pretrained_parameters().items()}
+    assert ours == {entry.name: entry.shape for entry in network_of(family, title).entries}
+
+
 def test_names_in_mxnets_own_file():
     """The examples of spec resnet38 6; `icd.backbones.resnet38.original_name` names them from our side."""
     entries = {entry.name: entry.key for entry in network_of("resnet38-mxnet", "model A1").entries}
@@ -127,16 +146,22 @@ def test_names_in_mxnets_own_file():
 
 
 def test_names_in_caffes_files():
-    """Spec deeplab B2."""
-    entries = {entry.name: entry.key for entry in network_of("deeplab-caffe", "DeepLab-v2").entries}
-    assert entries["layer1_conv1_conv_weight"] == "conv1.weight"
-    assert entries["layer1_conv1_bn_running_mean"] == "bn_conv1.running_mean"
-    assert entries["layer1_conv1_bn_gamma"] == "scale_conv1.weight"
-    assert entries["layer2_block3_conv3x3_conv_weight"] == "res2c_branch2b.weight"
-    assert entries["layer3_block2_reduce_conv_weight"] == "res3b1_branch2a.weight"
-    assert entries["layer4_block23_increase_bn_beta"] == "scale4b22_branch2c.bias"
-    assert entries["layer5_block1_shortcut_bn_running_var"] == "bn5a_branch1.running_var"
-    assert entries["aspp_c3_bias"] == "fc1_c3.bias"
+    """Spec deeplab B2: Caffe's and deeplab-pytorch's names of one layer, and ours."""
+    caffe, torch = network_of("deeplab-caffe", "DeepLab-v2"), network_of("deeplab-pytorch", "DeepLab-v2")
+    theirs = {entry.name: entry.key for entry in caffe.entries}
+    keys = {entry.name: entry.key for entry in torch.entries}
+    assert theirs.keys() == keys.keys()
+    for ours, key, name in (
+        ("conv1_weight", "layer1.conv1.conv.weight", "conv1.weight"),
+        ("bn1_running_mean", "layer1.conv1.bn.running_mean", "bn_conv1.running_mean"),
+        ("bn1_gamma", "layer1.conv1.bn.weight", "scale_conv1.weight"),
+        ("layer1_2_conv2_weight", "layer2.block3.conv3x3.conv.weight", "res2c_branch2b.weight"),
+        ("layer2_1_conv1_weight", "layer3.block2.reduce.conv.weight", "res3b1_branch2a.weight"),
+        ("layer3_22_bn3_beta", "layer4.block23.increase.bn.bias", "scale4b22_branch2c.bias"),
+        ("layer4_0_downsample_1_running_var", "layer5.block1.shortcut.bn.running_var", "bn5a_branch1.running_var"),
+        ("aspp_c3_bias", "aspp.c3.bias", "fc1_c3.bias"),
+    ):  # fmt: skip
+        assert (keys[ours], theirs[ours]) == (f"base.{key}", name)
 
 
 def test_aliases():

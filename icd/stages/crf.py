@@ -1,0 +1,94 @@
+"""The stage of dense CRFs: label stacks or masks from score maps or label stacks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from icd.data.images import image_path, read_image
+from icd.files import mask_path, read_label_stack, score_maps_path, write_label_stack, write_mask
+from icd.foreign.layouts import find_score_maps, read_layout
+from icd.refine.stack_crf import crf_of_stack, stack_of_scores
+from icd.stages.base import Stage, ids_without_file, run_pool, setting
+
+
+@dataclass(frozen=True)
+class Crf(Stage):
+    """See the module's docstring."""
+
+    kind: ClassVar[str] = "crf"
+    source: Stage = None
+    background: object = setting("of score maps: a constant, or {power: alpha}", 0.2)
+    hard: bool = setting("whether the strongest label is taken for certain, as in PPC", False)
+    rows_first: bool = setting("whether the lattice lies along the rows first, as in PPC", False)
+    preset: str = setting("parameters of the CRF", "psa")
+    iterations: int = setting("of mean field", 10)
+    makes: str = setting("what is kept", "stack", choices=("stack", "masks"))
+
+    def products(self):
+        """The stacks; or the masks, as a product that can be scored."""
+        return {"": self.folder} if self.makes == "stack" else {f"{self.name}/": self.folder}
+
+    def facts(self, label=""):
+        """All settings, and the facts of what is read."""
+        facts = {
+            name: getattr(self, name) for name in ("hard", "rows_first", "preset", "iterations", "makes")
+        }
+        read = self.source.plane_label()
+        if not self._reads_stacks():
+            facts["background"] = self.background
+        return {**facts, "source": self.source.record(read)}
+
+    def _reads_stacks(self) -> bool:
+        return getattr(self.source, "makes", None) == "stack"
+
+    def policy(self) -> str:
+        """How the masks come by their background, in words."""
+        return (
+            f"{self.name}: background {self.background}" if not self._reads_stacks() else self.source.policy()
+        )
+
+    def left(self):
+        """The ids without a file."""
+        return ids_without_file(self.share(), [self.folder], ".npz" if self.makes == "stack" else ".png")
+
+    def work(self, ids):
+        """Run the CRF, image by image on all cores."""
+        folder = self.source.products()[self.source.plane_label()]
+        settings = (self.background, self.hard, self.rows_first, self.preset, self.iterations, self.makes)
+        crf_image = CrfImage(folder, self._reads_stacks(), self.folder, self.job.data.images,
+                             len(self.job.data.classes), *settings)  # fmt: skip
+        run_pool(crf_image, ids, self.job.workers, self.name)
+
+
+@dataclass(frozen=True)
+class CrfImage:
+    """Runs the CRF of an id; attributes as of `Crf`."""
+
+    source: Path
+    reads_stacks: bool
+    target: Path
+    images: Path
+    num_classes: int
+    background: object
+    hard: bool
+    rows_first: bool
+    preset: str
+    iterations: int
+    makes: str
+
+    def __call__(self, image_id):
+        image = read_image(image_path(self.images, image_id))
+        if self.reads_stacks:
+            stack = read_label_stack(
+                score_maps_path(self.source, image_id), self.num_classes, image.shape[:2]
+            )
+        else:
+            stack = stack_of_scores(read_layout(find_score_maps(self.source, image_id)), self.background)
+        options = {"hard": self.hard, "rows_first": self.rows_first, "iterations": self.iterations}
+        refined = crf_of_stack(stack, image, self.preset, num_classes=self.num_classes, threads=1, **options)
+        if self.makes == "stack":
+            write_label_stack(score_maps_path(self.target, image_id), refined)
+        else:
+            write_mask(mask_path(self.target, image_id), refined.mask())
