@@ -23,7 +23,14 @@ from icd.backbones.base import imagenet_normalised
 from icd.compat import mx
 from icd.data.augment import LongSideCrop
 from icd.data.views import Pyramid
-from icd.methods.classification import HybridBlock, TagClassifier, TagLoss, nn, set_rates
+from icd.methods.classification import (
+    HybridBlock,
+    TagClassifier,
+    TagLoss,
+    new_convolution,
+    resize_like,
+    set_rates,
+)
 from icd.recipe import BaseRecipe, entry
 from icd.refine.seeds import SeedRule, cam_seed
 from icd.trainable import Method
@@ -239,21 +246,6 @@ class Localization(HybridBlock):
         """Map images (N, 3, H, W) to maps (N, C, h, w)."""
         maps = self.network.view(F, images, BLOCKS)[1]
         return split_background(F, maps, self.network.background)[1]
-
-
-def new_convolution(name, inputs, outputs, gain=None):
-    """A 1x1 convolution without bias; Kaiming's normal distribution, or Xavier's uniform one with a gain (spec resnet38 7)."""
-    initial = mx.init.Xavier(rnd_type="gaussian", factor_type="in", magnitude=2)
-    if gain is not None:
-        initial = mx.init.Xavier(rnd_type="uniform", factor_type="avg", magnitude=3 * gain**2)
-    return nn.Conv2D(
-        outputs, 1, in_channels=inputs, use_bias=False, weight_initializer=initial, prefix=f"{name}_"
-    )
-
-
-def resize_like(F, maps, other):
-    """Bilinear to the size of another array, the outermost cells on the outermost."""
-    return F.contrib.BilinearResize2D(maps, F.BlockGrad(other), mode="like", align_corners=True)
 
 
 # The losses: arrays, not symbols, because they depend on sizes
