@@ -14,7 +14,8 @@ def maps_on_image(scores: ScoreMaps) -> np.ndarray:
     """Resize score maps to their image bilinearly and fuse their scales.
 
     With the alignment "centres" as OpenCV does (spec icd 4.2, step 1; PyTorch's align_corners = False, spec eps 5), with
-    "corners" as PyTorch's align_corners = True (spec drs 5.1).
+    "corners" as PyTorch's align_corners = True (spec drs 5.1), with "views" by the latter to the view and by the former from
+    there (spec seam 5).
 
     Parameters
     ----------
@@ -26,8 +27,11 @@ def maps_on_image(scores: ScoreMaps) -> np.ndarray:
         Maps of one scale that already have the image's size come back unchanged.
     """
     fused = None
-    for grid in scores.grids:
-        maps = _on_image(as_float(grid), scores)
+    for index, grid in enumerate(scores.grids):
+        maps = as_float(grid)
+        if scores.alignment == "views":
+            maps = np.array([_resize_corners(plane, scores.views[index]) for plane in maps], np.float32)
+        maps = _on_image(maps, scores)
         fused = maps if fused is None else _FUSE[scores.fusion](fused, maps)
     return fused
 
@@ -103,6 +107,39 @@ def share_of_maximum(maps: np.ndarray) -> np.ndarray:
     return maps / (maps.max((1, 2), keepdims=True) + np.float32(1e-5))
 
 
+def share_of_range(maps: np.ndarray) -> np.ndarray:
+    """The positive part of every map, stretched from its minimum to its maximum, as SEAM does (spec seam 5, ppc 8).
+
+    As published, what is zeroed for lying at the minimum m is stretched too: it becomes -(m + 1e-5) / (M - m + 1e-5), below 0.
+
+    Parameters
+    ----------
+    maps : numpy.ndarray, shape (L, H, W), float32
+
+    Returns
+    -------
+    numpy.ndarray, shape (L, H, W), float32, at most 1
+        -1 where a map has nothing positive.
+    """
+    maps, epsilon = np.maximum(maps, 0), np.float32(1e-5)
+    lowest, highest = maps.min((1, 2), keepdims=True), maps.max((1, 2), keepdims=True)
+    maps = np.where(maps < lowest + epsilon, 0, maps)
+    return (maps - lowest - epsilon) / (highest - lowest + epsilon)
+
+
+def shares_on_image(scores: ScoreMaps) -> np.ndarray:
+    """Score maps on their image as shares of the maximum, or of the range where `scores.normalization` says so.
+
+    Returns
+    -------
+    numpy.ndarray, shape (L, H, W), float32
+    """
+    return _SHARE[scores.normalization](maps_on_image(scores))
+
+
+_SHARE = {"maximum": share_of_maximum, "range": share_of_range}
+
+
 def _resize(plane: np.ndarray, size) -> np.ndarray:
     if plane.shape == tuple(size):
         return plane
@@ -130,4 +167,4 @@ def interpolation(old: int, new: int, alignment: str) -> np.ndarray:
     return weights
 
 
-_RESIZE = {"centres": _resize, "corners": _resize_corners}
+_RESIZE = {"centres": _resize, "corners": _resize_corners, "views": _resize}

@@ -131,15 +131,16 @@ class Method(Trainable):
         own result.
     map_type : str
         Stored type of the score maps, of `icd.files.ScoreMaps`.
-    fusion, alignment : str
-        How the score maps of several views become one, and how they lie on the image: see `icd.files.ScoreMaps`.
+    fusion, alignment, normalization : str
+        How the score maps of several views become one, how they lie on the image, and what makes shares of them: see
+        `icd.files.ScoreMaps`.
     mirror_fusion : {"sum", "max"}
         How the score maps of an image and of its mirror image become one, before scales do.
     """
 
     score_maps: dict
     map_type = "float32"
-    fusion, alignment = "sum", "centres"
+    fusion, alignment, normalization = "sum", "centres", "maximum"
     mirror_fusion = "sum"
 
     @staticmethod
@@ -159,24 +160,26 @@ class Method(Trainable):
 class Refiner(Trainable):
     """A trainable whose affinities say how the score maps of an image spread."""
 
-    def affinities(self, images):
-        """Map one image (1, 3, H, W), RGB 0..255, to the input of `icd.refine.random_walk`; see the refiner."""
+    def affinities(self, images) -> tuple:
+        """What `icd.refine.random_walk` needs of one image (1, 3, H, W), RGB 0..255: affinities (D, h, w) and offsets (D, 2)."""
         raise NotImplementedError
 
     def spread(self, image, scores, **settings):
-        """Let the score maps of an image spread.
+        """Let the score maps of an image walk along its affinities.
 
         Parameters
         ----------
         image : numpy.ndarray, shape (H, W, 3), uint8
             RGB.
         scores : icd.files.ScoreMaps
-        **settings
-            Of the walk, such as `background`, `beta` and `steps`; default: the published ones.
+            Or anything else that has `classes` (L,) and, with the image's size, `planes` (L, H, W): shares of 1.
+        settings
+            Of the walk; see the refiner.
 
         Returns
         -------
         icd.files.LabelStack
+            The background and the classes of the scores, float32 planes (1 + L, H, W).
         """
         raise NotImplementedError
 

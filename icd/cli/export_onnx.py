@@ -116,6 +116,7 @@ def facts_of(trained: TrainedMethod) -> dict:
         "fusion": method.fusion,
         "mirror_fusion": method.mirror_fusion,
         "alignment": method.alignment,
+        "normalization": method.normalization,
         "map_type": method.map_type,
         "recipe": asdict(trained.recipe),
         "weights_sha256": file_sha256(trained.weights),

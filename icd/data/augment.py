@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from icd.data.affinity_labels import affinity_labels
 from icd.data.jitter import jitter_colours
 from icd.data.planes import PLANES
 
@@ -229,3 +230,36 @@ def window(old: int, new: int, random) -> tuple:
     if old >= new:
         return random.randint(0, old - new + 1), 0, new
     return 0, random.randint(0, new - old + 1), old
+
+
+@dataclass(frozen=True)
+class AffinityCrop:
+    """Jitter colours, crop or place in a black crop, mirror; the planes `low` and `high` become the plane `affinity`.
+
+    Nothing is resized. Source: Ahn & Kwak, CVPR 2018 (PSA); spec psa 4.2.
+
+    Attributes
+    ----------
+    size : int
+        Side S of the square crop.
+    cell : int
+        Pixels of a side of a cell of the grid on which `affinity`, uint8 (S // cell, S // cell), labels the crop: see
+        `icd.data.affinity_labels`.
+    """
+
+    size: int
+    cell: int
+
+    def __call__(self, image, planes, random) -> tuple:
+        """Crop an image, (S, S, 3) uint8, and its planes."""
+        image = jitter_colours(image, random)
+        rows, columns = (window(n, self.size, random) for n in image.shape[:2])
+        mirror = random.rand() < 0.5
+        geometry = Geometry(image.shape[:2], False, rows, columns, self.size, mirror_crop=mirror)
+        crops = geometry.crop_planes(planes, _unchanged, _unchanged, random)
+        crops["affinity"] = affinity_labels(crops.pop("low"), crops.pop("high"), self.cell)
+        return geometry.cropped(image, 0), crops
+
+
+def _unchanged(values, size):
+    return values

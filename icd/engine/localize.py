@@ -91,7 +91,7 @@ def score_maps_of(method, batch: dict, outputs: list, place: int, map_type="floa
     Parameters
     ----------
     method
-        Or anything else that has `score_maps`, `fusion`, `alignment` and `mirror_fusion`.
+        Or anything else that has `score_maps`, `fusion`, `mirror_fusion`, `alignment` and `normalization`.
     outputs : list of dict of numpy.ndarray
         From `localize_views` or another runtime.
     place : int
@@ -121,11 +121,18 @@ def score_maps_of(method, batch: dict, outputs: list, place: int, map_type="floa
             tuple(further),
             method.fusion,
             method.alignment,
+            _sizes(batch["views"]) if method.alignment == "views" else (),
+            method.normalization,
         )
     return found
 
 
 _PAIR = {"sum": np.add, "max": np.maximum}
+
+
+def _sizes(views: list) -> tuple:
+    """Height and width of the views of every scale."""
+    return tuple(of_scale.shape[2:] for of_scale in views)
 
 
 def _stored(maps: np.ndarray, map_type: str) -> np.ndarray:

@@ -1,7 +1,7 @@
 """Score maps, `<id>.npz`: per-class localization maps of one image on the network's grids.
 
 `classes` int16 (L), `maps` (L, h, w), `size` int32 (H, W), `frame` int32 (4), and for several grids `maps_1`, `maps_2`, ...,
-`fusion`, `alignment`: see `ScoreMaps`. No pickles.
+`fusion`, `alignment`, `views`, `normalization`: see `ScoreMaps`. No pickles.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from icd.files.pictures import MOST_PIXELS
 
 _WANTED = "score maps with the arrays classes, maps, size, frame"
 _LOCALIZE = "Run the localization stage for this image."
-FUSIONS, ALIGNMENTS = ("sum", "max"), ("centres", "corners")
+FUSIONS, ALIGNMENTS = ("sum", "max"), ("centres", "corners", "views")
+NORMALIZATIONS = ("maximum", "range")
 
 
 @dataclass(frozen=True)
@@ -43,9 +44,14 @@ class ScoreMaps:
         The maps of the same classes at further scales: (L, h', w') over the same frame.
     fusion : {"sum", "max"}
         How the scales become one, on the image.
-    alignment : {"centres", "corners"}
+    alignment : {"centres", "corners", "views"}
         Which points of the grid and of the frame lie on each other: the centres of the first and last cells and pixels as
-        parts of areas ("centres", OpenCV's way), or the outermost cells on the outermost pixels ("corners").
+        parts of areas ("centres", OpenCV's way), or the outermost cells on the outermost pixels ("corners"), or first the
+        outermost cells on the outermost pixels of the grid's view, and then the view on the frame by centres ("views").
+    views : tuple of tuple of int
+        With the alignment "views", height and width of the view that each grid belongs to.
+    normalization : {"maximum", "range"}
+        What makes shares of the fused scores: see `icd.grid.shares_on_image`.
     """
 
     classes: np.ndarray
@@ -55,6 +61,8 @@ class ScoreMaps:
     further: tuple = ()
     fusion: str = "sum"
     alignment: str = "centres"
+    views: tuple = ()
+    normalization: str = "maximum"
 
     @property
     def grids(self) -> tuple:
@@ -78,6 +86,8 @@ def write_score_maps(path, scores: ScoreMaps) -> None:
         frame=np.asarray(scores.frame, np.int32),
         fusion=scores.fusion,
         alignment=scores.alignment,
+        views=np.asarray(scores.views, np.int32).reshape(-1, 2),
+        normalization=scores.normalization,
         **grids,
     )
     write_atomic(path, buffer.getvalue())
@@ -188,12 +198,34 @@ def _score_maps_from(content: dict, path) -> ScoreMaps:
     further = []
     while _grid_name(len(further) + 1) in content:
         further.append(content[_grid_name(len(further) + 1)])
-    fusion, alignment = (_word(content.get(name)) for name in ("fusion", "alignment"))
-    fusion, alignment = fusion or FUSIONS[0], alignment or ALIGNMENTS[0]
-    if fusion not in FUSIONS or alignment not in ALIGNMENTS:
-        expected = f"a fusion among {', '.join(FUSIONS)} and an alignment among {', '.join(ALIGNMENTS)}"
-        raise InputError(path, expected, f"{printable(fusion, 40)!r} and {printable(alignment, 40)!r}")
-    return ScoreMaps(content["classes"], content["maps"], size, frame, tuple(further), fusion, alignment)
+    words = {
+        name: _word(content.get(name)) or known[0]
+        for name, known in (("fusion", FUSIONS), ("alignment", ALIGNMENTS), ("normalization", NORMALIZATIONS))
+    }
+    if not (
+        words["fusion"] in FUSIONS
+        and words["alignment"] in ALIGNMENTS
+        and words["normalization"] in NORMALIZATIONS
+    ):
+        expected = (
+            f"a fusion among {', '.join(FUSIONS)}, an alignment among {', '.join(ALIGNMENTS)} and a normalization among "
+            f"{', '.join(NORMALIZATIONS)}"
+        )
+        raise InputError(path, expected, ", ".join(repr(printable(word, 40)) for word in words.values()))
+    views = _views(path, content.get("views"), 1 + len(further) if words["alignment"] == "views" else 0)
+    return ScoreMaps(
+        content["classes"], content["maps"], size, frame, tuple(further), words["fusion"], words["alignment"], views,
+        words["normalization"],
+    )  # fmt: skip
+
+
+def _views(path, array, count: int) -> tuple:
+    """The height and width of every view; `InputError` unless there are `count`."""
+    if array is None:
+        array = np.zeros((0, 2), np.int32)
+    if array.shape != (count, 2) or array.dtype.kind not in "iu" or (array < 1).any():
+        raise InputError(path, f"views of {count} grids", f"an array {array.shape} of {array.dtype}")
+    return tuple((int(height), int(width)) for height, width in array)
 
 
 def _whole_numbers(path, name: str, array: np.ndarray, count: int) -> tuple:

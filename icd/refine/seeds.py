@@ -13,7 +13,7 @@ import numpy as np
 
 from icd.classes import IGNORE
 from icd.files import ScoreMaps
-from icd.grid import maps_on_image, share_of_maximum
+from icd.grid import shares_on_image
 from icd.refine.crf import CRF_PRESETS, dense_crf
 
 CAM_THRESHOLD = 0.2  # of the maximum; Zhou et al., CVPR 2016, section 3.2
@@ -50,7 +50,7 @@ class SeedRule(NamedTuple):
 def cam_seed(cam: ScoreMaps, threshold: float = CAM_THRESHOLD, saliency=None) -> np.ndarray:
     """The usual seed of class activation maps (Zhou et al., CVPR 2016).
 
-    The positive part of every tag's map is divided by its maximum; a pixel belongs to the strongest class, or to the
+    The positive part of every tag's map is divided by its maximum (SEAM's stretched over its range); a pixel belongs to the strongest class, or to the
     background where that is below `threshold`. With saliency, ICD's rule for the background takes the threshold's
     place: salient and above the threshold is foreground, neither is background, one of the two is ignored.
 
@@ -64,7 +64,7 @@ def cam_seed(cam: ScoreMaps, threshold: float = CAM_THRESHOLD, saliency=None) ->
     -------
     numpy.ndarray, shape (H, W), uint8
     """
-    f = share_of_maximum(maps_on_image(cam))
+    f = shares_on_image(cam)
     foreground = f.max(0) > threshold
     background = background_of(~foreground, saliency)
     seed = cam.classes[f.argmax(0)].astype(np.uint8)

@@ -9,7 +9,7 @@ import numpy as np
 
 from icd.errors import InputError
 from icd.files import LabelStack, ScoreMaps
-from icd.grid import maps_on_image, share_of_maximum
+from icd.grid import shares_on_image
 from icd.refine.crf import dense_crf, unary_from_probabilities
 
 GT_PROBABILITY = 0.7  # of a label that is certain (spec ppc 9.1)
@@ -21,7 +21,7 @@ def background_plane(v: np.ndarray, background) -> np.ndarray:
     Parameters
     ----------
     v : numpy.ndarray, shape (L, H, W), float32
-        Shares of each map's maximum.
+        Shares: see `icd.grid.shares_on_image`. Those below 0, of SEAM, leave more than 1 for the background, as published.
     background : float or dict
         A constant, or {"power": alpha} for (1 - max v)^alpha.
 
@@ -42,8 +42,8 @@ def background_plane(v: np.ndarray, background) -> np.ndarray:
 
 
 def stack_of_scores(scores: ScoreMaps, background) -> LabelStack:
-    """Score maps of an image, each over its maximum, with a background plane in front; `background` as in `background_plane`."""
-    v = share_of_maximum(maps_on_image(scores))
+    """Score maps of an image as shares, with a background plane in front; `background` as in `background_plane`."""
+    v = shares_on_image(scores)
     labels = np.concatenate([[0], scores.classes]).astype(np.int16)
     return LabelStack(labels, np.concatenate([background_plane(v, background)[None], v]))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from icd.refine.affinitynet import AffinityNet
 from icd.refine.irn import IRN
 
-REFINERS = {"irn": IRN}
+REFINERS = {"affinitynet": AffinityNet, "irn": IRN}

@@ -27,6 +27,7 @@ KINDS = {
     kind.kind: kind
     for kind in (Superpixels, Train, Localize, Seeds, ConfidentSeeds, Crf, Walk, GivenMasks, Predict, Score)
 }
+RECIPE = "--recipe"
 _OWN = (
     "name",
     "job",
@@ -123,6 +124,9 @@ def build_chain(name, job: Job, changes: Changes) -> list:
         if wanted is None or getattr(job.data, wanted) is not None:
             rest = {key: value for key, value in line.items() if key != "if"}
             stages[stage_name] = _build_stage(stage_name, rest, job, changes, stages, used)
+    if changes.recipe and not used.pop(RECIPE, None):
+        known = {key for stage in trainings(stages.values()) for key in stage.trained_class.recipes}
+        raise InputError("--recipe", "one of " + ", ".join(sorted(known)), repr(changes.recipe))
     unused = [key for key in changes.everywhere if key not in used]
     if unused:
         raise InputError(
@@ -225,7 +229,10 @@ def _train_values(name, trainable, values, own, job, changes, used) -> dict:
             entries[key] = value
             used.setdefault(key, []).append(name)
     entries.update({key: value for key, value in own.items() if key not in fields})
-    published = own.get("recipe") or changes.recipe or _suitable(kind.recipes, job.data.recipe, backbone)
+    if changes.recipe in kind.recipes:
+        used.setdefault(RECIPE, []).append(name)
+    suitable = (changes.recipe, job.data.recipe, backbone, values.pop("recipe", None))
+    published = own.get("recipe") or _suitable(kind.recipes, *suitable)
     recipe = changed_recipe(trainable, kind.recipes, entries, published)
     pretrained = own.get("pretrained") or changes.pretrained or pretrained_of(backbone)
     return {

@@ -172,7 +172,7 @@ class Train(Stage):
 
     def check(self):
         """Build the network, whose backbone may not suit it, and see that its weights are there."""
-        from icd.engine.build import make_trainable
+        from icd.engine.build import backbone_for, make_trainable
 
         if self.weights_given is not None and not self.weights_given.is_file():
             raise InputError(self.weights_given, "weights for stage " + self.name, "nothing there")
@@ -184,9 +184,8 @@ class Train(Stage):
             found = f"a step of {self.recipe.batch_size * self.recipe.accumulation} for a list of {len(self.ids())}"
             remedy = f"Give --batch-size {max(1, len(self.ids()) // self.recipe.accumulation)} or less, or a longer list."
             raise InputError("--batch-size", "at most as many images as the list has", found, remedy)
-        make_trainable(
-            self.trainable, create_backbone(self.backbone), len(self.job.data.classes), self.recipe
-        )
+        backbone = backbone_for(self.trainable, self.backbone, self.recipe)
+        make_trainable(self.trainable, backbone, len(self.job.data.classes), self.recipe)
         self._check_target()
 
     def _check_target(self):

@@ -162,10 +162,8 @@ class Replay:
     def __init__(self, name, num_classes, maps):
         self.method = create_method(name, create_backbone("small"), num_classes)
         self.method.__dict__["network"] = lambda images: maps.pop(0)
-        self.score_maps, self.fusion, self.alignment = (
-            self.method.score_maps, self.method.fusion, self.method.alignment,
-        )  # fmt: skip
-        self.mirror_fusion = self.method.mirror_fusion
+        for name in ("score_maps", "fusion", "mirror_fusion", "alignment", "normalization"):
+            setattr(self, name, getattr(self.method, name))
 
     def localize(self, images):
         return self.method.localize(images)

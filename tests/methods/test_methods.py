@@ -72,6 +72,11 @@ class TestVWLM(MethodConformance):
         np.testing.assert_allclose(moved, picked, atol=method.recipe.bank_rate * 2 * np.abs(picked).max())
 
 
+class TestSEAM(MethodConformance):
+    name = "seam"
+    changes = {"second_view": 0.5}
+
+
 class TestICD(MethodConformance):
     name = "icd"
 

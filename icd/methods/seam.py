@@ -1,0 +1,417 @@
+"""SEAM: two views of an image must have the same maps, and maps spread to pixels that look alike.
+
+Wang, Zhang, Kan, Shan & Chen, "Self-supervised Equivariant Attention Mechanism for Weakly Supervised Semantic Segmentation",
+CVPR 2020. Beyond tags it needs nothing.
+
+Published numbers, VOC 2012 train, mIoU %: CAM 55.41, with CRF 56.83, after AffinityNet's random walk 63.61; ResNet-38
+DeepLab 64.5 on val. Time: 10,576 steps of 8 images of 448 x 448, on the authors' four GPUs. Command: `icd run seam`.
+
+A step sees every image twice, whole and shrunk. The second output of the network is the first one, cleaned, averaged over
+all pixels by how alike they are (PCM, the pixel correlation module). Symbols (spec seam 2 and 3): c activation maps, r the
+maps behind the PCM, z the cleaned maps, A affinities, y tags with a 1 for the background, O what is left of maps when only
+the strongest class of every pixel is kept.
+
+On other backbones than ResNet-38 the PCM looks at the two taps before the last, resized to the last one's grid, and keeps
+its published widths.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from icd.backbones.base import imagenet_normalised
+from icd.compat import mx
+from icd.data.augment import LongSideCrop
+from icd.data.views import Pyramid
+from icd.methods.classification import (
+    HybridBlock,
+    TagClassifier,
+    TagLoss,
+    new_convolution,
+    resize_like,
+    set_rates,
+)
+from icd.recipe import BaseRecipe, entry
+from icd.refine.seeds import SeedRule, cam_seed
+from icd.trainable import Method
+
+EPSILON = 1e-5
+SEED_THRESHOLD = 0.26
+BLOCKS = 32  # in which the PCM is computed in localization: a 32nd of a gigabyte for a photograph of 500 pixels at scale 2
+
+
+@dataclass(frozen=True)
+class Recipe(BaseRecipe):
+    """The published hyper-parameters. The momentum is not a slip: see spec resnet38 5."""
+
+    image_size: int = 448
+    batch_size: int = 8
+    num_epoch: int = 8
+    learning_rate: float = 0.01
+    momentum: float = 5e-4
+    weight_decay: float = 5e-4
+    shortest: int = entry("least long side of an image in training", 448, least=1)
+    longest: int = entry("largest long side of an image in training", 768, least=1)
+    infer_scales: tuple = entry("of the image in localization", (0.5, 1.0, 1.5, 2.0), least=0.01)
+    dropout: float = entry("probability before the classifier, of whole channels", 0.5, least=0, most=1)
+    second_view: float = entry("side of the second view: a share of the first's, or pixels", 0.3, least=0.01)
+    hard_share: float = entry("share of ECR's largest differences that count", 0.2, least=0.001, most=1)
+    least_share: float = entry("share of the pixels that minimum pooling takes", 0.25, least=0.001, most=1)
+
+
+EMBEDDED = {
+    "image_size": 129,
+    "num_epoch": 12,
+    "learning_rate": 0.1,
+    "shortest": 120,
+    "longest": 200,
+    "dropout": 0.0,
+    "second_view": 0.5,
+}
+
+
+# Maps with a background plane, which is the first one or the last
+
+
+def split_background(F, maps, place: str):
+    """The background (N, 1, ...) and the classes (N, C, ...) of maps (N, 1 + C, ...); `place` is "first" or "last"."""
+    if place == "first":
+        return F.slice_axis(maps, axis=1, begin=0, end=1), F.slice_axis(maps, axis=1, begin=1, end=None)
+    return F.slice_axis(maps, axis=1, begin=-1, end=None), F.slice_axis(maps, axis=1, begin=0, end=-1)
+
+
+def join_background(F, background, classes, place: str):
+    """What `split_background` took apart."""
+    return F.concat(*((background, classes) if place == "first" else (classes, background)), dim=1)
+
+
+def only_strongest(F, maps):
+    """Maps (N, C, ...) with everything below the strongest class of a pixel set to 0; ties stay."""
+    return maps * F.broadcast_equal(maps, F.max(maps, axis=1, keepdims=True))
+
+
+def complement(F, classes):
+    """What the classes (N, C, ...) leave for the background, (N, 1, ...): 1 - their maximum."""
+    return 1 - F.max(classes, axis=1, keepdims=True)
+
+
+# The network
+
+
+class PixelCorrelation(HybridBlock):
+    """PCM: every pixel's maps become the mean over all pixels, weighted by how alike they look (spec seam 2.1).
+
+    It gives no gradient to the maps and taps that it gets.
+    """
+
+    def __init__(self, shallow, deep, stride):
+        super().__init__(prefix="")
+        self.resizes = shallow.stride != stride, deep.stride != stride
+        self.f8_3 = new_convolution("f8_3", shallow.channels, 64)
+        self.f8_4 = new_convolution("f8_4", deep.channels, 128)
+        self.f9 = new_convolution("f9", 3 + 64 + 128, 192, gain=4)
+
+    def hybrid_forward(self, F, z, shallow, deep, images):
+        """Map cleaned maps z (N, K, h, w), two taps and normalised images (N, 3, H, W) to r (N, K, h, w)."""
+        return self.spread(F, z, shallow, deep, images, 1)
+
+    def spread(self, F, z, shallow, deep, images, blocks: int):
+        """The same in some number of blocks of pixels, each with a share of the affinities."""
+        return correlate(F, z, self.embed(F, self.describe(F, z, shallow, deep, images)), blocks)
+
+    def describe(self, F, grid, shallow, deep, images):
+        """Colour and two compressed taps (N, 195, h, w) on a grid."""
+        shallow, deep = (
+            resize_like(F, F.BlockGrad(tap), grid) if resized else F.BlockGrad(tap)
+            for tap, resized in zip((shallow, deep), self.resizes)
+        )
+        return F.concat(
+            resize_like(F, images, grid), F.relu(self.f8_3(shallow)), F.relu(self.f8_4(deep)), dim=1
+        )
+
+    def embed(self, F, features):
+        """Directions (N, 192, h, w), of length 1 or a little less."""
+        e = self.f9(features)
+        # 1e-24 changes no length, but a length of 0 would have no derivative.
+        length = F.sqrt(F.sum(F.square(e), axis=1, keepdims=True) + 1e-24)
+        return F.broadcast_div(e, length + EPSILON)
+
+
+def correlate(F, z, e, blocks: int = 1):
+    """r_j = sum_i z_i A_ij with A = relu(e^T e), its columns divided by (their sums + 1e-5).
+
+    Parameters
+    ----------
+    z, e : NDArray or Symbol, shape (N, K, h, w) and (N, D, h, w)
+    blocks : int
+        1: all columns j at once, with h w times h w numbers a sample. B: every B-th column, and B times; each time a B-th
+        of the numbers. Rounding apart the result is the same.
+
+    Returns
+    -------
+    NDArray or Symbol, shape (N, K, h, w)
+    """
+    flat, e = F.reshape(z, (0, 0, -1)), F.reshape(e, (0, 0, -1))
+    if blocks == 1:
+        return F.reshape_like(_columns(F, flat, e, e), z)
+    # B - 1 columns more, and every block has as many.
+    padded = F.concat(e, F.tile(F.slice_axis(e, axis=2, begin=0, end=1), reps=(1, 1, blocks - 1)), dim=2)
+    parts = []
+    for first in range(blocks):
+        end = first - blocks + 1 or None
+        chosen = F.slice(padded, begin=(None, None, first), end=(None, None, end), step=(1, 1, blocks))
+        parts.append(_columns(F, flat, e, chosen))
+    r = F.reshape(F.stack(*parts, axis=3), (0, 0, -1))
+    return F.reshape_like(F.slice_like(r, flat, axes=(2,)), z)
+
+
+def _columns(F, z, e, chosen):
+    """Some columns of r: z (N, K, h w), e (N, D, h w), the columns' own directions (N, D, b)."""
+    A = F.relu(F.batch_dot(e, chosen, transpose_a=True))
+    return F.broadcast_div(F.batch_dot(z, A), F.sum(A, axis=1, keepdims=True) + EPSILON)
+
+
+def cleaned(F, cam, place: str):
+    """z: shares of the maximum, in every pixel of its strongest class only, and what is left for the background.
+
+    Without gradient, and without regard to tags, as published: also an absent class reaches 1 somewhere.
+    """
+    cam = F.relu(F.BlockGrad(cam))
+    cam = F.broadcast_div(F.relu(cam - EPSILON), F.max(cam, axis=(2, 3), keepdims=True) + EPSILON)
+    _, classes = split_background(F, cam, place)
+    return join_background(F, complement(F, classes), only_strongest(F, classes), place)
+
+
+class Network(HybridBlock):
+    """A backbone, a classifier with a background channel and the PCM; calling it shows it both views of the images.
+
+    Parameters
+    ----------
+    recipe : Recipe
+    background : {"first", "last"}
+        Which channel it is.
+    """
+
+    def __init__(self, backbone, num_classes, recipe, background):
+        super().__init__(prefix="")
+        self.backbone, self.background, self.side = backbone, background, recipe.second_view
+        self.classifier = TagClassifier(backbone, num_classes + 1, recipe.dropout, pooled=False, bias=False)
+        self.correlated = list(backbone.taps)[-3:-1]
+        self.correlation = PixelCorrelation(
+            *(backbone.taps[name] for name in self.correlated), backbone.stride
+        )
+
+    def hybrid_forward(self, F, images):
+        """Map images (N, 3, H, W) to c and r, each (N, 1 + C, h, w), of the first view and then of the second."""
+        return [*self.view(F, images), *self.view(F, self.shrunk(F, images))]
+
+    def view(self, F, images, blocks: int = 1) -> list:
+        """c and r of one view."""
+        taps, hidden = self.features(F, images)
+        cam = self.classifier.fc8(hidden)
+        return [cam, self.refined(F, cam, taps, images, blocks)]
+
+    def features(self, F, images):
+        """All taps, and what the classifier sees."""
+        taps = self.backbone.forward_taps(F, images)
+        return taps, self.classifier.top(list(taps.values())[-1])[0]
+
+    def refined(self, F, cam, taps, images, blocks):
+        """r of c."""
+        z = cleaned(F, cam, self.background)
+        shallow, deep = (taps[name] for name in self.correlated)
+        return self.correlation.spread(F, z, shallow, deep, imagenet_normalised(F, images), blocks)
+
+    def shrunk(self, F, images):
+        """The second view of images, also of those that are normalised already."""
+        if self.side < 1:
+            options = {"scale_height": self.side, "scale_width": self.side}
+        else:
+            options = {"height": int(self.side), "width": int(self.side)}
+        return F.contrib.BilinearResize2D(images, align_corners=True, **options)
+
+    def second_size(self, size) -> tuple:
+        """Height and width of the second view of images of a size."""
+        return tuple(int(n * self.side) if self.side < 1 else int(self.side) for n in size)
+
+
+class Localization(HybridBlock):
+    """r of one view without its background; the PCM works in blocks."""
+
+    def __init__(self, network):
+        super().__init__(prefix="")
+        self.network = network
+
+    def hybrid_forward(self, F, images):
+        """Map images (N, 3, H, W) to maps (N, C, h, w)."""
+        maps = self.network.view(F, images, BLOCKS)[1]
+        return split_background(F, maps, self.network.background)[1]
+
+
+# The losses: arrays, not symbols, because they depend on sizes
+
+
+def resize(maps, size):
+    """Bilinear to a size, the outermost cells on the outermost."""
+    if maps.shape[2:] == tuple(size):
+        return maps
+    return mx.nd.contrib.BilinearResize2D(maps, height=size[0], width=size[1], align_corners=True)
+
+
+def max_norm(maps):
+    """Maps (N, K, h, w) stretched from minimum to maximum, 0 to less than 1, the gradient through both (spec seam 3)."""
+    maps = maps.relu()
+    lowest, highest = maps.min(axis=(2, 3), keepdims=True), maps.max(axis=(2, 3), keepdims=True)
+    share = mx.nd.broadcast_sub(maps, lowest + EPSILON).relu()
+    return mx.nd.broadcast_div(share, highest - lowest + EPSILON)
+
+
+def largest(values, count: int):
+    """Weights (N, M), 1 for the largest entries of each row and else 0.
+
+    Entries that equal the last one taken share its place and those of the others among them that fit: so the result does
+    not depend on how a device sorts equal values.
+    """
+    with mx.autograd.pause():
+        last = values.topk(axis=1, k=count, ret_typ="value").slice_axis(axis=1, begin=-1, end=None)
+        above, equal = mx.nd.broadcast_greater(values, last), mx.nd.broadcast_equal(values, last)
+        places = count - above.sum(axis=1, keepdims=True)
+        return above + mx.nd.broadcast_mul(equal, places / equal.sum(axis=1, keepdims=True))
+
+
+def minimum_pooling(maps, label, share: float, place: str):
+    """The mean of the least pixels of the strongest tagged class, summed over images (spec seam 3, item 2).
+
+    Parameters
+    ----------
+    maps : NDArray, shape (N, 1 + C, h, w)
+    label : NDArray, shape (N, C)
+    share : float
+        Of the pixels.
+    """
+    _, classes = split_background(mx.nd, maps, place)
+    strongest = mx.nd.broadcast_mul(classes, _planes(label)).max(axis=1).reshape((0, -1))
+    count = max(1, int(strongest.shape[1] * share))
+    return (strongest.relu() * largest(-strongest, count)).sum() / count
+
+
+def regularization(first, second, label, hard_share: float, place: str, untouched: str):
+    """ER and ECR, each summed over images (spec seam 3, items 3 to 7).
+
+    Parameters
+    ----------
+    first, second : tuple of NDArray, shape (N, 1 + C, h, w)
+        c and r of each view; they are compared on the second's grid.
+    label : NDArray, shape (N, C)
+    hard_share : float
+        Of the differences in ECR, the largest.
+    place : {"first", "last"}
+        Where c and r have the background.
+    untouched : {"first", "last"}
+        Which plane O leaves as it is.
+    """
+    size, present = second[0].shape[2:], _planes(label)
+    present = join_background(mx.nd, mx.nd.ones_like(present[:, :1]), present, place)
+    c1, r1 = (mx.nd.broadcast_mul(resize(max_norm(maps), size), present) for maps in first)
+    c2, r2 = (mx.nd.broadcast_mul(max_norm(maps), present) for maps in second)
+    er = (_classes(c1, place) - _classes(c2, place)).abs().mean(axis=(1, 2, 3)).sum()
+    ecr = sum(_hard_difference(_target(c, place, untouched), r, hard_share) for c, r in ((c2, r1), (c1, r2)))
+    return er, ecr
+
+
+def _classes(maps, place):
+    return split_background(mx.nd, maps, place)[1]
+
+
+def _target(maps, place, untouched):
+    """O of maps whose background is what their classes leave."""
+    with mx.autograd.pause():
+        classes = _classes(maps, place)
+        maps = join_background(mx.nd, complement(mx.nd, classes), classes, place)
+        kept, others = split_background(mx.nd, maps, untouched)
+        return join_background(mx.nd, kept, only_strongest(mx.nd, others), untouched)
+
+
+def _hard_difference(target, maps, share):
+    difference = (target - maps).abs().reshape((0, -1))
+    count = max(1, int(difference.shape[1] * share))
+    return (difference * largest(difference, count)).sum() / count
+
+
+def _planes(label):
+    return label.expand_dims(2).expand_dims(3)
+
+
+# The method
+
+
+def _seam_rule(maps, saliency=None, companion=None, threshold=None):
+    return cam_seed(maps, SEED_THRESHOLD if threshold is None else threshold, saliency)
+
+
+SEAM_RULE = SeedRule("seam", _seam_rule, f"fixed {SEED_THRESHOLD} of the range", SEED_THRESHOLD)
+
+
+class SEAM(Method):
+    """The network with its four losses; the maps behind the PCM are the result."""
+
+    backbone = "resnet38"
+    recipes = {"voc": Recipe(), "embedded": Recipe(**EMBEDDED)}
+    score_maps = {"seam": SEAM_RULE}
+    alignment, normalization = "views", "range"
+    background = "first"
+    make_network, make_localization = Network, Localization
+
+    def __init__(self, backbone, num_classes, recipe):
+        super().__init__(backbone, num_classes, recipe)
+        self.network = self.make_network(backbone, num_classes, recipe, self.background)
+        self.localization = self.make_localization(self.network)
+        set_rates(self, self.network._children.values(), self.new_layers())
+        self.tag_loss = TagLoss(average=True)
+
+    def new_layers(self) -> tuple:
+        """The blocks that no pretrained file knows."""
+        return self.network.classifier.fc8, self.network.correlation
+
+    @staticmethod
+    def augmentation(recipe):
+        """A random long side, mirror, colours, crop."""
+        return LongSideCrop(recipe.image_size, recipe.shortest, recipe.longest)
+
+    @staticmethod
+    def presentation(recipe, infer_size):
+        """All scales of the recipe, each with its mirror image."""
+        return Pyramid(tuple(recipe.infer_scales))
+
+    def losses(self, outputs, part, gathered):
+        """Tags and minimum pooling, each the mean over the views, ER and ECR; maps have the size of their view."""
+        size, label, recipe = part["image"].shape[2:], part["label"], self.recipe
+        views = [
+            [resize(maps, side) for maps in view[:2]]
+            for view, side in zip(halves(outputs), (size, self.network.second_size(size)))
+        ]
+        tags, least = self.view_losses(views, label)
+        er, ecr = regularization(*views, label, recipe.hard_share, self.background, untouched=self.background)
+        return {"cam": tags, "minimum": least, "equivariance": er, "cross_equivariance": ecr}
+
+    def view_losses(self, views, label):
+        """The tag loss and minimum pooling, each the mean over the views."""
+        tags = sum(self.tag_loss(_classes(cam, self.background), label) for cam, _ in views) / 2
+        share = self.recipe.least_share
+        least = sum(minimum_pooling(maps, label, share, self.background) for _, maps in views) / 2
+        return tags, least
+
+    def localize(self, images):
+        """r, 0..1 before its maximum is made 1."""
+        return {self.result: self.localization(images)}
+
+    @property
+    def result(self) -> str:
+        """The name of the score maps."""
+        return next(iter(self.score_maps))
+
+
+def halves(outputs: list) -> tuple:
+    """What the network gave for the first view, and for the second."""
+    half = len(outputs) // 2
+    return outputs[:half], outputs[half:]

@@ -1,0 +1,177 @@
+"""What every refiner must do; a refiner's test class inherits it and says how to build the refiner and a batch."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from icd.backbones import create_backbone
+from icd.compat import mx
+from icd.engine import checkpoint
+from icd.engine.fit import make_trainer, step_seed, train_step
+from icd.engine.parts import split_batch
+from icd.files import LabelStack, ScoreMaps
+from icd.recipe import changed_recipe
+from icd.refine.affinitynet import AffinityNet
+
+CLASSES, SIZE, BATCH = 3, 80, 4
+ONE, TWO = (mx.cpu(0),), (mx.cpu(0), mx.cpu(1))
+
+
+class RefinerConformance:
+    """Inherit, set `kind` and `make_batch`, and every test below runs for the refiner."""
+
+    kind: type
+    changes: dict = {}
+
+    def make_batch(self, seed: int) -> dict:
+        """A batch of numpy arrays, with `ids` and everything that the refiner's losses read."""
+        raise NotImplementedError
+
+    def build(self, seed=0, hybrid=True, contexts=ONE):
+        mx.random.seed(seed)
+        backbone = create_backbone("small")
+        backbone.freeze(norm="statistics")  # so that the split over devices cannot matter
+        recipe = changed_recipe("refiner", self.kind.recipes, self.changes)
+        refiner = self.kind(backbone, CLASSES, recipe)
+        refiner.initialize(mx.init.Xavier(), ctx=list(contexts))
+        refiner(mx.nd.zeros((1, 3, SIZE, SIZE), contexts[0]))
+        refiner.start()
+        refiner.prepare(8, BATCH)
+        if hybrid:
+            refiner.hybridize()
+        return refiner
+
+    def train(self, refiner, trainer, steps, contexts=ONE):
+        for step in steps:
+            mx.random.seed(step_seed(0, 0, step))
+            losses = train_step(refiner, trainer, [split_batch(self.make_batch(step), list(contexts))])
+        return {name: value.asscalar() for name, value in losses.items()}
+
+    def parameters(self, refiner):
+        return {name: p.list_data()[0].asnumpy() for name, p in refiner.collect_params().items()}
+
+    def image(self, height=61, width=90):
+        return np.random.RandomState(0).randint(0, 256, (height, width, 3)).astype(np.uint8)
+
+    def scores(self, height=61, width=90):
+        maps = np.random.RandomState(1).rand(2, 9, 11).astype(np.float32)
+        return ScoreMaps(np.int16([1, 3]), maps, (height, width), (height, width, height, width))
+
+    def test_losses_and_gradients_are_finite(self):
+        refiner = self.build()
+        losses = self.train(refiner, make_trainer(refiner, 1), range(3))
+        assert losses and all(np.isfinite(value) for value in losses.values())
+        for name, parameter in refiner.collect_params().items():
+            if parameter.grad_req != "null":
+                assert np.isfinite(parameter.grad().asnumpy()).all(), name
+
+    def test_every_trained_parameter_gets_a_gradient(self):
+        refiner = self.build()
+        self.train(refiner, make_trainer(refiner, 1), range(2))
+        trained = {n: p for n, p in refiner.collect_params().items() if p.grad_req != "null"}
+        assert trained
+        assert not [name for name, p in trained.items() if not np.abs(p.grad().asnumpy()).any()]
+
+    def test_hybridized_equals_imperative(self):
+        results = []
+        for hybrid in (True, False):
+            refiner = self.build(hybrid=hybrid)
+            self.train(refiner, make_trainer(refiner, 1), range(2))
+            results.append(self.parameters(refiner))
+        for name in results[0]:
+            np.testing.assert_allclose(results[0][name], results[1][name], rtol=1e-3, atol=1e-4, err_msg=name)
+
+    def test_two_runs_are_equal(self):
+        results = []
+        for _ in range(2):
+            refiner = self.build()
+            self.train(refiner, make_trainer(refiner, 1), range(3))
+            results.append(self.parameters(refiner))
+        for name in results[0]:
+            np.testing.assert_array_equal(results[0][name], results[1][name], err_msg=name)
+
+    def test_resume_equals_uninterrupted(self, tmp_path):
+        whole = self.build()
+        self.train(whole, make_trainer(whole, 1), range(4))
+        first = self.build()
+        trainer = make_trainer(first, 1)
+        self.train(first, trainer, range(2))
+        path = checkpoint.save(tmp_path, first, trainer, (0, 2), {"seed": 0})
+        second = self.build(seed=99)
+        trainer = make_trainer(second, 1)
+        assert checkpoint.restore(path, second, trainer, {"seed": 0}) == (0, 2)
+        self.train(second, trainer, range(2, 4))
+        expected, found = self.parameters(whole), self.parameters(second)
+        for name in expected:
+            np.testing.assert_array_equal(expected[name], found[name], err_msg=name)
+
+    def test_one_device_equals_two(self):
+        results, losses = [], []
+        for contexts in (ONE, TWO):
+            refiner = self.build(contexts=contexts)
+            losses.append(self.train(refiner, make_trainer(refiner, len(contexts)), range(2), contexts))
+            results.append(self.parameters(refiner))
+        for name, value in losses[0].items():
+            np.testing.assert_allclose(value, losses[1][name], rtol=1e-4, err_msg=name)
+        start = self.parameters(self.build())
+        for name in results[0]:
+            moved = np.abs(results[0][name] - start[name]).max()
+            np.testing.assert_allclose(
+                results[0][name], results[1][name], rtol=0, atol=1e-3 * moved + 1e-7, err_msg=name
+            )
+
+    def test_spread_gives_a_stack_of_the_image(self):
+        refiner = self.build()
+        for height, width in ((61, 90), (64, 80), (17, 130)):
+            stack = refiner.spread(self.image(height, width), self.scores(height, width))
+            assert stack.labels.tolist() == [0, 1, 3]
+            assert stack.planes.shape == (3, height, width) and np.isfinite(stack.planes).all()
+            assert stack.planes[0].any()  # the background
+            assert stack.mask().shape == (height, width) and stack.mask().dtype == np.uint8
+
+    def test_spread_survives_tiny_images(self):
+        refiner = self.build()
+        for height, width in ((1, 1), (8, 70), (33, 5)):
+            stack = refiner.spread(self.image(height, width), self.scores(height, width))
+            assert stack.planes.shape == (3, height, width) and np.isfinite(stack.planes).all()
+
+    def test_spread_does_not_depend_on_what_came_before(self):
+        refiner = self.build()
+        first = refiner.spread(self.image(), self.scores())
+        refiner.spread(self.image(30, 40), self.scores(30, 40))
+        np.testing.assert_array_equal(refiner.spread(self.image(), self.scores()).planes, first.planes)
+
+    def test_spread_uses_the_image(self):
+        refiner = self.build()
+        other = 255 - self.image()
+        assert (
+            refiner.spread(self.image(), self.scores()).planes != refiner.spread(other, self.scores()).planes
+        ).any()
+
+    def test_a_constant_stays_a_constant(self):
+        """Whatever the affinities are, and so on a constant image; only whole cells, because outside of an image is 0."""
+        refiner = self.build()
+        stack = LabelStack(
+            np.int16([0, 2]), np.full((2, 64, 80), 0.3, np.float32) + np.float32([0, 0.4])[:, None, None]
+        )
+        for image in (np.full((64, 80, 3), 90, np.uint8), self.image(64, 80)):
+            walked = refiner.spread(image, stack)
+            assert walked.labels.tolist() == [0, 2] and (walked.mask() == 2).all()
+            np.testing.assert_allclose(walked.planes, stack.planes, atol=1e-5)
+
+
+class AffinityNetConformance(RefinerConformance):
+    """AffinityNet on labels drawn at random."""
+
+    kind = AffinityNet
+    changes = {"image_size": SIZE}
+
+    def make_batch(self, seed):
+        random = np.random.RandomState(seed)
+        label = random.choice([0, 0, 1, 2, 255], size=(BATCH, SIZE // 8, SIZE // 8)).astype(np.uint8)
+        return {
+            "image": random.randint(0, 256, (BATCH, 3, SIZE, SIZE)).astype(np.float32),
+            "affinity": label,
+            "label": np.ones((BATCH, 3), np.float32),
+            "ids": [str(index) for index in range(BATCH)],
+        }
