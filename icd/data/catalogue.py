@@ -50,6 +50,8 @@ class DataSet:
         Side of the inference frame.
     use_saliency : bool
         Whether seeds with saliency are made unasked.
+    expected : int
+        Images of `list` where it is complete, for plans that are made before the data are at hand.
     """
 
     name: str
@@ -69,6 +71,7 @@ class DataSet:
     backbone: str = None
     infer_size: int = 513
     use_saliency: bool = False
+    expected: int = 0
 
     @cached_property
     def ids(self) -> list:
@@ -120,6 +123,7 @@ def voc(places: dict) -> DataSet:
         saliency=Path("data/saliency/saliency_aug"),
         truth=truth if truth.is_dir() else None,
         val_list=val if val.is_file() else None,
+        expected=10582,
     )
 
 
@@ -135,6 +139,7 @@ def coco(places: dict) -> DataSet:
         saliency=COCO / "saliency",
         truth=truth if truth.is_dir() else None,
         recipe="coco",
+        expected=82783,
     )
 
 

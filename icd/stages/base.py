@@ -64,8 +64,13 @@ class Job:
     @cached_property
     def tags(self):
         """The opened source of tags; None for images without."""
-        classes = KnownClasses(self.data.classes) if self.ignore_unknown_tags else self.data.classes
+        classes = self.known_classes if self.ignore_unknown_tags else self.data.classes
         return None if self.data.tags is None else open_tags(self.data.tags, classes)
+
+    @cached_property
+    def known_classes(self) -> KnownClasses:
+        """The classes, which count the tags of others."""
+        return KnownClasses(self.data.classes)
 
     def __hash__(self):
         return id(self)

@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from icd.data.check import RunFolders, check_run
 from icd.data.dataset import require_folder
+from icd.data.tags import XmlTags
 from icd.errors import InputError
 from icd.evaluate.table import format_table
 from icd.stages.base import Files
@@ -152,14 +153,16 @@ def _check_inputs(stages, working) -> None:
         remedy = first.remedy + (f" {more} more problems: `icd data check` names them." if more else "")
         raise InputError(first.where, first.expected, first.found, remedy.strip())
     if job.ignore_unknown_tags:
-        print(_unknown_tags(job.tags, ids))
+        print(_unknown_tags(job, ids))
 
 
-def _unknown_tags(tags, ids) -> str:
+def _unknown_tags(job, ids) -> str:
     """How many tags of which unknown classes were left out, in words."""
-    for image_id in ids:
-        tags.read(image_id)  # the check has read them in other processes
-    unknown = tags.classes.unknown
+    unknown = job.known_classes.unknown
+    if isinstance(job.tags, XmlTags):  # which were read several times; a file is read once
+        unknown.clear()
+        for image_id in ids:
+            job.tags.read(image_id)
     names = ", ".join(f"{name} ({count})" for name, count in unknown.most_common(5))
     total = sum(unknown.values())
     return f"{total} tag{'s' * (total != 1)} of {len(unknown)} unknown class{'es' * (len(unknown) != 1)} left out: {names}"
@@ -211,12 +214,13 @@ def _what(stage) -> str:
 
 def _progress(stage) -> tuple:
     """How much is done, as text, and how many images are left, also where photographs or lists are not at hand."""
+    if isinstance(stage, Score):
+        return "anew each time", 0
     try:
         total, left = len(stage.ids()), len(stage.left())
-    except InputError as error:
-        return f"? ({error.where}: {error.found})", 0
-    if isinstance(stage, Score):
-        return ("no truth" if not total else "anew each time"), 0
+    except InputError:
+        expected = stage.job.data.expected
+        return (f"0 of {expected}" if expected else "the list is not there"), expected
     return f"{total - left} of {total}", left
 
 

@@ -39,6 +39,9 @@ class Train(Stage):
     mask: Stage = None
     low: Stage = None
     high: Stage = None
+    start: Stage = (
+        None  # a training whose backbone this one starts from, where there are no pretrained weights
+    )
     num_save: int = setting("newest checkpoints kept", 5)
     log_frequency: int = setting("steps between two lines of the log", 5)
     begin_epoch: int = setting("go on from the checkpoint of the epoch before this one", 0)
@@ -235,7 +238,7 @@ class Train(Stage):
         from icd.engine.parameters import save_weights
         from icd.stages.epochs import EpochChoice
 
-        trainable = self.build(self.pretrained)
+        trainable = self.build(self.pretrained or (self.start and self.start.weights))
         options = FitOptions(
             self.folder, self.job.seed, self.num_save, self.log_frequency, self.job.resume, self.begin_epoch,
             self.facts(), self.free_keys(),
