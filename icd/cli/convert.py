@@ -35,6 +35,8 @@ def run(arguments) -> int:
     done = work(arguments.family, arguments.source, arguments.target)
     sizes = "".join(f", {number} {word}" for word, number in done.sizes.items())
     print(f"{arguments.target}: {arguments.family} ({done.network}), {done.arrays} arrays{sizes}")
+    if done.codebook:
+        print(f"  with the codebook {done.codebook}")
     if done.aliases:
         print(f"  {done.aliases} further keys of the same arrays")
     for meaning, number in done.ignored.items():
