@@ -53,7 +53,9 @@ def segment(image, k=75.0, sigma=0.8, min_size=None) -> np.ndarray:
     k = checked_number("k", k, 0, 1e30)
     sigma = checked_number("sigma", sigma, 0, 100)
     min_size = min(int(k), 2**31 - 1) if min_size is None else checked_integer("min_size", min_size, 0)
-    check_memory("image", 120 * image.shape[0] * image.shape[1], f"{image.shape[0]} x {image.shape[1]} pixels")
+    check_memory(
+        "image", 120 * image.shape[0] * image.shape[1], f"{image.shape[0]} x {image.shape[1]} pixels"
+    )
     return _native.segment(image, k, sigma, min_size)
 
 
@@ -87,7 +89,9 @@ def pool(dense_feature, regions, frame, threads=0) -> np.ndarray:
         raise InputError("frame", f"at least the sides of the image {regions.shape}", str(frame))
     channels = dense_feature.shape[0]
     needed = 4 * dense_feature.size + 4 * len(sizes) * channels + 8 * regions.size
-    check_memory("dense_feature", needed, f"{dense_feature.shape} features and {len(sizes)} x {channels} means")
+    check_memory(
+        "dense_feature", needed, f"{dense_feature.shape} features and {len(sizes)} x {channels} means"
+    )
     return _native.pool_regions(dense_feature, regions, len(sizes), frame, checked_threads(threads))
 
 
