@@ -8,9 +8,9 @@
 // Labels with the same unary at every pixel keep the same Q at every pixel, because Potts treats labels alike. One of them
 // is carried along and counts as often as it occurs in the softmax's sum; this is exact.
 //
-// An iteration is one pass over the pixels, band by band and piece by piece: take from both lattices, softmax, give to both for
-// the next iteration, while the piece is in the first cache. So probabilities are never stored. Several threads share the
-// bands, and the lattices' vertices in between.
+// An iteration is one pass over the pixels, band by band and piece by piece: take from both lattices, softmax, give to both
+// for the next iteration, while the piece is in the first cache. So probabilities are never stored. Several threads share
+// the bands, and the lattices' vertices in between.
 //
 // Cost: two lattices once; per iteration O(pixels * different labels). 8 bytes a pixel and kernel corner, plus 4 a pixel and
 // different label, plus what the lattices hold.
@@ -20,6 +20,7 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <optional>
 #include <vector>
 
 #include "parallel.h"
@@ -132,15 +133,17 @@ ICD_DISPATCH(softmax_of_many, (float* logits, int64_t count, int64_t lanes, cons
 
 class MeanField {
   public:
-    MeanField(const uint8_t* rgb, const float* unary, const CrfShape& shape, const CrfKernels& kernels, int threads)
+    MeanField(const uint8_t* rgb, const float* unary, const CrfShape& shape, const CrfKernels& kernels, int iterations,
+              int threads)
         : pixels_(shape.height * shape.width), kernels_(kernels), bands_(shape.height, shape.width), unary_(unary),
-          labels_(unary, shape.labels, pixels_),
-          gaussian_({shape.height, shape.width, kernels.gaussian_sxy, nullptr, 1.0f}, threads),
-          bilateral_({shape.height, shape.width, kernels.bilateral_sxy, rgb, kernels.bilateral_srgb}, threads),
-          energy_(pixels_ * labels_.lanes) {
+          labels_(unary, shape.labels, pixels_), energy_(pixels_ * labels_.lanes) {
+        if (iterations == 0) return;
+        gaussian_.emplace(FeatureSpace{shape.height, shape.width, kernels.gaussian_sxy, nullptr, 1.0f}, threads);
+        bilateral_.emplace(
+            FeatureSpace{shape.height, shape.width, kernels.bilateral_sxy, rgb, kernels.bilateral_srgb}, threads);
         for (int64_t lane = 0; lane < labels_.lanes; lane += block) {
             const int lanes = static_cast<int>(std::min<int64_t>(block, labels_.lanes - lane));
-            blocks_.push_back({lane, gaussian_.values(lanes), bilateral_.values(lanes)});
+            blocks_.push_back({lane, gaussian_->values(lanes), bilateral_->values(lanes)});
         }
     }
 
@@ -148,12 +151,13 @@ class MeanField {
         run_together(useful_threads(pixels_, threads, least), [&](const Member& member) {
             for (int iteration = 0; iteration <= iterations; ++iteration) {
                 member.share(bands_.count(), [&](int64_t begin, int64_t end) {
-                    for (int64_t band = begin; band < end; ++band) pass(band, iteration == 0, iteration == iterations, marginals);
+                    for (int64_t band = begin; band < end; ++band)
+                        pass(band, iteration == 0, iteration == iterations, marginals);
                 });
                 if (iteration == iterations) return;
                 for (Block& values : blocks_) {
-                    gaussian_.filter(member, values.gaussian);
-                    bilateral_.filter(member, values.bilateral);
+                    gaussian_->filter(member, values.gaussian);
+                    bilateral_->filter(member, values.bilateral);
                 }
             }
         });
@@ -171,8 +175,8 @@ class MeanField {
     void pass(int64_t band, bool first, bool last, float* marginals) {
         if (!last)
             for (Block& values : blocks_) {
-                gaussian_.clear(band, values.gaussian);
-                bilateral_.clear(band, values.bilateral);
+                gaussian_->clear(band, values.gaussian);
+                bilateral_->clear(band, values.bilateral);
             }
         const int64_t lanes = labels_.lanes;
         std::vector<float> logits(piece * lanes);
@@ -184,9 +188,10 @@ class MeanField {
                 std::copy_n(energy, count * lanes, logits.data());
             } else {
                 for (const Block& values : blocks_) {
+                    const float* const in = energy + values.lane;
                     float* const out = logits.data() + values.lane;
-                    gaussian_.slice(band, pixel, count, kernels_.gaussian_compat, values.gaussian, energy + values.lane, out, lanes);
-                    bilateral_.slice(band, pixel, count, kernels_.bilateral_compat, values.bilateral, out, out, lanes);
+                    gaussian_->slice(band, pixel, count, kernels_.gaussian_compat, values.gaussian, in, out, lanes);
+                    bilateral_->slice(band, pixel, count, kernels_.bilateral_compat, values.bilateral, out, out, lanes);
                 }
             }
             softmax_of_all(logits.data(), count);
@@ -194,8 +199,8 @@ class MeanField {
                 write(pixel, count, logits.data(), marginals);
             } else {
                 for (Block& values : blocks_) {
-                    gaussian_.splat(band, pixel, count, logits.data() + values.lane, lanes, values.gaussian);
-                    bilateral_.splat(band, pixel, count, logits.data() + values.lane, lanes, values.bilateral);
+                    gaussian_->splat(band, pixel, count, logits.data() + values.lane, lanes, values.gaussian);
+                    bilateral_->splat(band, pixel, count, logits.data() + values.lane, lanes, values.bilateral);
                 }
             }
         }
@@ -233,7 +238,7 @@ class MeanField {
     Bands bands_;
     const float* unary_;
     DistinctLabels labels_;
-    Lattice gaussian_, bilateral_;
+    std::optional<Lattice> gaussian_, bilateral_;  // none where nothing is filtered
     Buffer<float> energy_;  // [pixels][lanes]: -U
     std::vector<Block> blocks_;
 };
@@ -242,7 +247,7 @@ class MeanField {
 
 void dense_crf(const uint8_t* rgb, const float* unary, const CrfShape& shape, const CrfKernels& kernels, int iterations,
                int threads, float* marginals) {
-    MeanField(rgb, unary, shape, kernels, threads).infer(iterations, threads, marginals);
+    MeanField(rgb, unary, shape, kernels, iterations, threads).infer(iterations, threads, marginals);
 }
 
 }  // namespace icd

@@ -6,8 +6,8 @@
 // values to the d + 1 corners of its simplex by barycentric weights. Blur: along each of the d + 1 axes in turn with
 // (1/2, 1, 1/2), over existing vertices only. Slice: each point reads back with the same weights.
 //
-// A vertex's coordinates are packed into one 64-bit key, such that a step along an axis is one addition. The image lies in bands
-// of rows. Each band numbers its own vertices, in order of first appearance, and its pixels give to and take from its own
+// A vertex's coordinates are packed into one 64-bit key, such that a step along an axis is one addition. The image is cut
+// into bands of rows. Each band numbers its own vertices, in order of first appearance, and its pixels give to and take from its own
 // copies of them, called slots; between splat and blur the slots of a vertex are added up in the order of the bands. So
 // bands are independent of each other, the copies of one stay in the fast caches, and since there are as many bands for any
 // number of threads, so is every sum.
@@ -85,8 +85,8 @@ ICD_DISPATCH_LANES(splat_pixels,
                    (share, corners, count, in, stride, slots))
 
 template <int lanes, int corners>
-ICD_INLINE void slice_pixels_of(const Share* share, int64_t count, float scale, const float* slots, const float* in, float* out,
-                                int64_t stride) {
+ICD_INLINE void slice_pixels_of(const Share* share, int64_t count, float scale, const float* slots, const float* in,
+                                float* out, int64_t stride) {
     for (int64_t p = 0; p < count; ++p, in += stride, out += stride) {
         Group<lanes> sum = Group<lanes>::zero(), value = Group<lanes>::at(in);
         for (int corner = 0; corner < corners; ++corner, ++share)
@@ -265,8 +265,8 @@ Lattice::Values Lattice::values(int lanes) const {
 }
 
 void Lattice::clear(int64_t band, Values& values) const {
-    std::fill(values.given.begin() + slot_start_[band] * values.lanes, values.given.begin() + slot_start_[band + 1] * values.lanes,
-              0.0f);
+    std::fill(values.given.data() + slot_start_[band] * values.lanes,
+              values.given.data() + slot_start_[band + 1] * values.lanes, 0.0f);
 }
 
 void Lattice::splat(int64_t band, int64_t pixel, int64_t count, const float* in, int64_t stride, Values& values) const {

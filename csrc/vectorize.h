@@ -73,7 +73,8 @@ inline bool use_avx2() {
 #endif
 }
 
-// Define name(parameters) from name_body(arguments), compiled for both instruction sets; the second for a template over `lanes`.
+// Define name(parameters) from name_body(arguments), compiled for both instruction sets; the second one for a template over
+// `lanes`.
 #define ICD_DISPATCH(name, parameters, arguments)                   \
     void name##_baseline parameters { name##_body arguments; }      \
     ICD_AVX2 void name##_avx2 parameters { name##_body arguments; } \

@@ -13,7 +13,7 @@ import numpy as np
 
 from icd import _native
 from icd.errors import InputError
-from icd.refine.arguments import checked_array, checked_integer, checked_number, checked_threads
+from icd.refine.arguments import check_memory, checked_array, checked_integer, checked_number, checked_threads
 
 
 @dataclasses.dataclass(frozen=True)
@@ -139,13 +139,15 @@ def dense_crf(image, unary, preset_or_parameters, iterations=None, threads=0, ba
     ------
     InputError
         Wrong shapes or dtypes, NaN or infinite energies, an unknown preset, parameters out of range, the backend is not
-        installed.
+        installed, more memory needed than there is.
     """
     image = checked_array("image", image, np.uint8, ("H", "W", 3))
     unary = checked_array("unary", unary, np.float32, ("L", *image.shape[:2]))
     if image.size >= 2**30:
         raise InputError("image", "less than 2^30 / 3 pixels", f"{image.shape[0]} x {image.shape[1]}")
     parameters = _checked_parameters(preset_or_parameters, iterations)
+    labels, height, width = unary.shape
+    check_memory("unary", (8 * labels + 80) * height * width, f"{labels} labels of {height} x {width} pixels")
     threads = checked_threads(threads)
     if backend not in _BACKENDS:
         raise InputError("backend", " or ".join(_BACKENDS), repr(backend))

@@ -13,7 +13,7 @@ import numpy as np
 
 from icd import _native
 from icd.errors import InputError
-from icd.refine.arguments import checked_array, checked_integer, checked_threads
+from icd.refine.arguments import check_memory, checked_array, checked_integer, checked_threads
 from icd.refine.random_walk import disc_offsets
 
 
@@ -53,7 +53,7 @@ def path_affinities(boundary, radius, threads=0) -> np.ndarray:
     Raises
     ------
     InputError
-        A map too small to have a source, NaN, values outside 0..1.
+        A map too small to have a source, NaN, values outside 0..1, more memory needed than there is.
     """
     boundary = _checked_boundary(boundary)
     radius = checked_integer("radius", radius, 2, 64)
@@ -99,6 +99,8 @@ def _checked_boundary(boundary) -> np.ndarray:
 
 def _affinities(boundary, radius: int, threads) -> np.ndarray:
     paths = path_points(radius)
+    (height, width), directions = boundary.shape, len(paths)
+    check_memory("radius", 4 * directions * height * width, f"{directions} directions on {height} x {width}")
     points = np.array([point for path in paths for point in path], np.int32)
     starts = np.concatenate([[0], np.cumsum(path_lengths(radius))]).astype(np.int64)
     return _native.path_affinities(boundary, points, starts, radius - 1, checked_threads(threads))
