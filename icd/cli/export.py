@@ -56,19 +56,24 @@ def run(arguments) -> int:
 def _export_maps(arguments) -> int:
     ids = read_list(arguments.list)
     chunks = [ids[start : start + _CHUNK] for start in range(0, len(ids), _CHUNK)]
-    tags = arguments.tags and open_tags(arguments.tags, read_classes(arguments.classes))
-    convert = bind(_convert, arguments=arguments, tags=tags)
+    classes = read_classes(arguments.classes)
+    tags = arguments.tags and open_tags(arguments.tags, classes)
+    number = (
+        len(classes) if arguments.classes else None
+    )  # maps of another program's own classes can be exported too
+    convert = bind(_convert, arguments=arguments, tags=tags, classes=number)
     done = sum(map_on_cores(convert, chunks, arguments.workers))
     write_derived_run(arguments.target, arguments.source, layout=arguments.to)
     print(f"{arguments.target}: {done} score maps as {arguments.to}")
     return 0
 
 
-def _convert(ids, arguments, tags) -> int:
+def _convert(ids, arguments, tags, classes) -> int:
     for image_id in ids:
         own_tags = tags and tags.read(image_id)
         size = arguments.images and read_image_size(image_path(arguments.images, image_id))
-        scores = read_layout(find_score_maps(arguments.source, image_id), arguments.layout, own_tags, size)
+        path = find_score_maps(arguments.source, image_id)
+        scores = read_layout(path, arguments.layout, own_tags, size, classes)
         write_layout(Path(arguments.target), image_id, scores, arguments.to)
     return len(ids)
 
