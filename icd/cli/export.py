@@ -10,6 +10,7 @@ from __future__ import annotations
 from functools import partial as bind
 from pathlib import Path
 
+from icd.cli.flags import at_least
 from icd.data.images import image_path, read_image_size
 from icd.data.tags import open_tags
 from icd.evaluate.archive import COMPETITIONS, write_voc_archive
@@ -37,7 +38,7 @@ def add_arguments(parser) -> None:
     maps.add_argument("--tags", help="folder of <id>.xml or file of tags, which the layout icd needs")
     maps.add_argument("--images", help="folder of <id>.jpg, which the layout icd needs for their sizes")
     maps.add_argument("--classes", help="voc, coco, or a file of foreground class names (default: voc)")
-    maps.add_argument("--workers", type=int, help="processes (default: all cores)")
+    maps.add_argument("--workers", type=at_least(1), help="processes (default: all cores)")
     maps.set_defaults(export_function=_export_maps)
     voc = commands.add_parser("voc", help="masks as the archive of the VOC server")
     voc.add_argument("source", help="folder of masks")

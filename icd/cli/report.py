@@ -6,6 +6,7 @@ icd report their_masks --images photos --truth truth --list val.txt --classes cl
 
 from __future__ import annotations
 
+from icd.cli.flags import at_least
 from icd.evaluate.report import MOST_IMAGES, write_report
 from icd.files import read_classes
 
@@ -26,7 +27,7 @@ def add_arguments(parser) -> None:
         default=60,
         help=f"images to show, at most {MOST_IMAGES} (default: %(default)s)",
     )
-    parser.add_argument("--workers", type=int, help="processes (default: all cores)")
+    parser.add_argument("--workers", type=at_least(1), help="processes (default: all cores)")
 
 
 def run(arguments) -> int:
