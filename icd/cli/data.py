@@ -6,6 +6,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from icd.cli.flags import at_least
 from icd.data.check import RunFolders, check_run
 from icd.data.dataset import require_folder
 from icd.data.embedded import prepare_embedded
@@ -74,7 +75,7 @@ def _add_coco(parser) -> None:
     parser.add_argument("--classes", default="coco", help="coco, or a file of class names (default: coco)")
     parser.add_argument("--no-masks", action="store_true", help="write the list only")
     parser.add_argument(
-        "--workers", type=int, default=available_cores(), help="processes (default: all cores)"
+        "--workers", type=at_least(0), default=available_cores(), help="processes (default: all cores)"
     )
     parser.set_defaults(data_function=_coco)
 
@@ -123,7 +124,7 @@ def _add_check(parser) -> None:
     parser.add_argument("--saliency-root", help="folder of saliency maps <id>.png")
     parser.add_argument("--eval-root", help="folder of true masks <id>.png")
     parser.add_argument(
-        "--workers", type=int, default=available_cores(), help="processes (default: all cores)"
+        "--workers", type=at_least(0), default=available_cores(), help="processes (default: all cores)"
     )
     parser.set_defaults(data_function=_check)
 

@@ -270,11 +270,7 @@ class _CountChunk:
     def _strongest(self, path, size) -> tuple:
         """The class with the largest score and that score, both (H, W); 0 and minus infinity where there is no map."""
         tags = self.tags and self.tags.read(Path(path).stem)
-        scores = read_layout(path, self.layout, tags, size)
-        if len(scores.classes) and scores.classes[-1] > len(self.classes):
-            raise InputError(path, f"classes 1..{len(self.classes)}", f"class {scores.classes[-1]}")
-        if not np.isfinite(scores.maps).all():
-            raise InputError(path, "finite scores", "NaN or infinity", "Localize this image again.")
+        scores = read_layout(path, self.layout, tags, size, len(self.classes))
         planes = maps_on_image(scores)
         if self.normalize:
             planes = positive_share(planes)

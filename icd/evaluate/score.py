@@ -6,6 +6,7 @@ In: two folders with one PNG an image, and ids. Out: `icd.evaluate.scores.Scores
 from __future__ import annotations
 
 import os
+import unicodedata
 from functools import partial as bind
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from icd.evaluate.policies import apply_policy, class_scores, convention_of, mea
 from icd.evaluate.scores import Scores
 from icd.evaluate.tally import tally
 from icd.files import read_mask_and_palette
+from icd.files.pictures import near_match
 
 _SUFFIXES = {".png", ".bmp", ".tif", ".tiff", ".gif"}
 
@@ -124,11 +126,12 @@ def index_masks(folder, ids, complete: bool = False) -> dict:
     """
     if not Path(folder).is_dir():
         raise InputError(folder, "a folder of masks", "nothing there")
-    wanted, files = set(ids), {}
+    wanted, files = {unicodedata.normalize("NFC", image_id): image_id for image_id in ids}, {}
     with os.scandir(folder) as entries:
         for entry in entries:
             stem, suffix = os.path.splitext(entry.name)
-            if stem not in wanted or suffix.lower() not in _SUFFIXES:
+            stem = wanted.get(unicodedata.normalize("NFC", stem))
+            if stem is None or suffix.lower() not in _SUFFIXES:
                 continue
             if stem in files:
                 found = f"{os.path.basename(files[stem])} and {entry.name}"
@@ -136,7 +139,8 @@ def index_masks(folder, ids, complete: bool = False) -> dict:
             files[stem] = entry.path
     missing = [image_id for image_id in ids if image_id not in files]
     if complete and missing:
-        found = f"{len(missing)} missing, such as {', '.join(missing[:3])}"
+        near = near_match(Path(folder) / f"{missing[0]}.png")
+        found = f"{len(missing)} missing, such as {', '.join(missing[:3])}{near}"
         raise InputError(folder, f"a mask <id>.png for each of {len(ids)} ids", found)
     return files
 

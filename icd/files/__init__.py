@@ -6,7 +6,7 @@ sharded, looked at, or replaced by somebody else's files. One module a kind of f
 
 from __future__ import annotations
 
-from icd.files.atomic import UMASK, atomic_path, flush, open_atomic, read_json, write_atomic, write_json
+from icd.files.atomic import UMASK, atomic_path, flush, open_atomic, write_atomic, write_json
 from icd.files.lists import check_classes, check_id, read_classes, read_lines, read_list
 from icd.files.logits import ImageLogits, read_logits, write_logits
 from icd.files.masks import (
@@ -19,6 +19,7 @@ from icd.files.masks import (
     read_saliency,
     write_mask,
 )
+from icd.files.records import read_json
 from icd.files.score_maps import (
     ALIGNMENTS,
     FUSIONS,
