@@ -185,7 +185,8 @@ def _check_sides(path, scores: ScoreMaps) -> None:
 
 
 def _is_part(name: str) -> bool:
-    return name in ("classes", "size", "frame", "fusion", "alignment") or name.startswith("maps")
+    words = ("fusion", "alignment", "normalization")
+    return name in ("classes", "size", "frame", "views", *words) or name.startswith("maps")
 
 
 def _score_maps_from(content: dict, path) -> ScoreMaps:

@@ -16,6 +16,7 @@ from icd.errors import InputError
 from icd.files.arrays import read_arrays
 from icd.files.atomic import write_atomic
 
+MOST = float(np.finfo(np.float16).max)  # a background (1 - v)^alpha of scores below 0 may be larger
 _WANTED = "a label stack with the arrays labels and planes"
 
 
@@ -42,7 +43,9 @@ def write_label_stack(path, stack: LabelStack) -> None:
     """Write a label stack as `.npz` without pickles, float16, atomically."""
     buffer = io.BytesIO()
     np.savez_compressed(
-        buffer, labels=np.asarray(stack.labels, np.int16), planes=stack.planes.astype(np.float16)
+        buffer,
+        labels=np.asarray(stack.labels, np.int16),
+        planes=np.clip(stack.planes, -MOST, MOST).astype(np.float16),
     )
     write_atomic(path, buffer.getvalue())
 

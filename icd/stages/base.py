@@ -121,8 +121,8 @@ class Stage:
         """The folders that it fills, by label; every one of them gets a `stage.json`."""
         return {"": self.folder}
 
-    def plane_label(self) -> str:
-        """The product that a training reads as a plane: the last one."""
+    def label_for(self, what: str) -> str:
+        """The product that others read as `what`, such as "maps", "stack" or "mask": the last one."""
         return list(self.products())[-1]
 
     def ids(self) -> list:

@@ -32,7 +32,7 @@ class ConfidentSeeds(Stage):
     def facts(self, label=""):
         """The settings, and the facts of the score maps."""
         facts = {name: getattr(self, name) for name in ("foreground", "background", "crf")}
-        return {**facts, "maps": self.source.record(self.source.plane_label())}
+        return {**facts, "maps": self.source.record(self.source.label_for("maps"))}
 
     def left(self):
         """The ids without a mask."""
@@ -40,7 +40,7 @@ class ConfidentSeeds(Stage):
 
     def work(self, ids):
         """Make the masks, image by image on all cores."""
-        maps = self.source.products()[self.source.plane_label()]
+        maps = self.source.products()[self.source.label_for("maps")]
         settings = (self.foreground, self.background, self.crf)
         job = ConfidentImage(maps, self.folder, self.job.data.images, *settings)
         run_pool(job, ids, self.job.workers, self.name)

@@ -36,7 +36,7 @@ class Seeds(Stage):
         folders = {kind: self.folder if self.flat else self.folder / names[kind] for kind in kinds}
         return {f"{kind}/{variant}": folders[kind] / variant for kind in kinds for variant in self.variants}
 
-    def plane_label(self):
+    def label_for(self, what):
         """The method's own masks in the variant `plane`; without that, the first variant."""
         kind = list(self.source.rules)[-1]
         return f"{kind}/{self.plane if self.plane in self.variants else self.variants[0]}"
@@ -140,8 +140,6 @@ class SeedImage:
 
     def _read(self, folder, image_id):
         path = find_score_maps(folder, image_id)
-        if path.suffix == ".npz":
-            return read_layout(path)
         tags = None if self.tags is None else self.tags.read(image_id)
         size = None if self.images is None else read_image_size(image_path(self.images, image_id))
-        return read_layout(path, tags=tags, size=size)
+        return read_layout(path, tags=tags, size=size, num_classes=self.num_classes)

@@ -70,7 +70,7 @@ class Train(Stage):
         for name in self.trained_class.needs:
             source = getattr(self, name, None)
             folders[name] = (
-                source.products()[source.plane_label()] if source else getattr(self.job.data, name)
+                source.products()[source.label_for(name)] if source else getattr(self.job.data, name)
             )
             if folders[name] is None:
                 remedy = "Give the folder with --saliency." if name == "saliency" else ""
@@ -110,7 +110,7 @@ class Train(Stage):
 
     def facts(self, label=""):
         """What must be the same when training goes on."""
-        sources = {role: source.record(source.plane_label()) for role, source in self.sources().items()}
+        sources = {role: source.record(source.label_for(role)) for role, source in self.sources().items()}
         planes = {name: str(folder) for name, folder in self.planes().items() if name not in sources}
         return {
             "trainable": self.trainable,

@@ -124,7 +124,7 @@ def test_train_alone_then_shards_then_scores(finished, tmp_path):
     for shard in ("1/2", "2/2"):
         assert icd(finished, out, "--resume", "--shard", shard).returncode == 0
     result = icd(finished, out, "--resume")
-    assert result.returncode == 0 and "ICD seeds" in result.stdout
+    assert result.returncode == 0 and "ICD  " in result.stdout
     for path in (finished / "out/results/seeds/crf").glob("*.png"):
         np.testing.assert_array_equal(read_mask(path), read_mask(out / "results/seeds/crf" / path.name))
 
