@@ -7,6 +7,7 @@ from icd.methods.cam import CAM
 from icd.methods.drs import DRS, DRSClassifier
 from icd.methods.eps import EPS, Baseline
 from icd.methods.icd import ICD
+from icd.methods.ppc import PPC, PPCOnEPS
 from icd.methods.seam import SEAM
 from icd.recipe import changed_recipe
 
@@ -18,6 +19,8 @@ METHODS = {
     "drs": DRS,
     "drs_classifier": DRSClassifier,
     "seam": SEAM,
+    "ppc": PPC,
+    "ppc_eps": PPCOnEPS,
 }
 
 
