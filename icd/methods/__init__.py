@@ -8,6 +8,7 @@ from icd.methods.drs import DRS, DRSClassifier
 from icd.methods.eps import EPS, Baseline
 from icd.methods.icd import ICD
 from icd.methods.irn_cam import IRNCAM
+from icd.methods.ppc import PPC, PPCOnEPS
 from icd.methods.seam import SEAM
 from icd.methods.vwe import VWE, VWLL, VWLM, HybridPoolingBaseline
 from icd.recipe import changed_recipe
@@ -25,6 +26,8 @@ METHODS = {
     "vwl_l": VWLL,
     "vwl_m": VWLM,
     "seam": SEAM,
+    "ppc": PPC,
+    "ppc_eps": PPCOnEPS,
 }
 
 

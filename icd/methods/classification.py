@@ -130,6 +130,35 @@ def binary_cross_entropy(F, logit, target):
     return F.Activation(logit, act_type="softrelu") - logit * target
 
 
+def split_background(F, maps, place: str):
+    """The background (N, 1, ...) and the classes (N, C, ...) of maps (N, 1 + C, ...); `place` is "first" or "last"."""
+    if place == "first":
+        return F.slice_axis(maps, axis=1, begin=0, end=1), F.slice_axis(maps, axis=1, begin=1, end=None)
+    return F.slice_axis(maps, axis=1, begin=-1, end=None), F.slice_axis(maps, axis=1, begin=0, end=-1)
+
+
+def join_background(F, background, classes, place: str):
+    """What `split_background` took apart."""
+    return F.concat(*((background, classes) if place == "first" else (classes, background)), dim=1)
+
+
+def only_strongest(F, maps):
+    """Maps (N, C, ...) with everything below the strongest class of a pixel set to 0; ties stay."""
+    return maps * F.broadcast_equal(maps, F.max(maps, axis=1, keepdims=True))
+
+
+def complement(F, classes):
+    """What the classes (N, C, ...) leave for the background, (N, 1, ...): 1 - their maximum."""
+    return 1 - F.max(classes, axis=1, keepdims=True)
+
+
+def resize(maps, size):
+    """Bilinear to a size, the outermost cells on the outermost."""
+    if maps.shape[2:] == tuple(size):
+        return maps
+    return mx.nd.contrib.BilinearResize2D(maps, height=size[0], width=size[1], align_corners=True)
+
+
 def new_convolution(name, inputs, outputs, gain=None):
     """A 1x1 convolution without bias; Kaiming's normal distribution, or Xavier's uniform one with a gain (spec resnet38 7)."""
     initial = mx.init.Xavier(rnd_type="gaussian", factor_type="in", magnitude=2)

@@ -143,11 +143,7 @@ class EPS(RandomLongSideMethod):
     def losses(self, outputs, part, gathered):
         """The tag loss, from which the background is left out, and the saliency loss."""
         cam, label = outputs, part["label"]
-        rows, columns = (
-            nearest_indices(old, new, cam.context)
-            for old, new in zip(part["saliency"].shape[1:], cam.shape[2:])
-        )
-        s = mx.nd.take(mx.nd.take(part["saliency"], rows, axis=1), columns, axis=2)
+        s = nearest(part["saliency"], cam.shape[2:])
         return {
             "cam": self.tag_loss(cam.slice_axis(axis=1, begin=0, end=self.num_classes), label),
             "saliency": self.saliency_loss(cam, s, label),
@@ -191,6 +187,12 @@ class SaliencyLoss(HybridBlock):
         confident = F.BlockGrad(p) > 0.5
         salient = F.expand_dims(s > 0.5, 1)
         return F.sum(F.broadcast_mul(confident, salient), axis=(2, 3)) / F.sum(confident + 1e-4, axis=(2, 3))
+
+
+def nearest(maps, size):
+    """Maps (N, H, W) on a smaller grid, by nearest-neighbour resizing."""
+    rows, columns = (nearest_indices(old, new, maps.context) for old, new in zip(maps.shape[1:], size))
+    return mx.nd.take(mx.nd.take(maps, rows, axis=1), columns, axis=2)
 
 
 def nearest_indices(old: int, new: int, context):

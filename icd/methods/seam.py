@@ -27,9 +27,14 @@ from icd.methods.classification import (
     HybridBlock,
     TagClassifier,
     TagLoss,
+    complement,
+    join_background,
     new_convolution,
+    only_strongest,
+    resize,
     resize_like,
     set_rates,
+    split_background,
 )
 from icd.recipe import BaseRecipe, entry
 from icd.refine.seeds import SeedRule, cam_seed
@@ -68,31 +73,6 @@ EMBEDDED = {
     "dropout": 0.0,
     "second_view": 0.5,
 }
-
-
-# Maps with a background plane, which is the first one or the last
-
-
-def split_background(F, maps, place: str):
-    """The background (N, 1, ...) and the classes (N, C, ...) of maps (N, 1 + C, ...); `place` is "first" or "last"."""
-    if place == "first":
-        return F.slice_axis(maps, axis=1, begin=0, end=1), F.slice_axis(maps, axis=1, begin=1, end=None)
-    return F.slice_axis(maps, axis=1, begin=-1, end=None), F.slice_axis(maps, axis=1, begin=0, end=-1)
-
-
-def join_background(F, background, classes, place: str):
-    """What `split_background` took apart."""
-    return F.concat(*((background, classes) if place == "first" else (classes, background)), dim=1)
-
-
-def only_strongest(F, maps):
-    """Maps (N, C, ...) with everything below the strongest class of a pixel set to 0; ties stay."""
-    return maps * F.broadcast_equal(maps, F.max(maps, axis=1, keepdims=True))
-
-
-def complement(F, classes):
-    """What the classes (N, C, ...) leave for the background, (N, 1, ...): 1 - their maximum."""
-    return 1 - F.max(classes, axis=1, keepdims=True)
 
 
 # The network
@@ -205,18 +185,18 @@ class Network(HybridBlock):
         """Map images (N, 3, H, W) to c and r, each (N, 1 + C, h, w), of the first view and then of the second."""
         return [*self.view(F, images), *self.view(F, self.shrunk(F, images))]
 
-    def view(self, F, images, blocks: int = 1) -> list:
+    def view(self, F, images) -> list:
         """c and r of one view."""
         taps, hidden = self.features(F, images)
         cam = self.classifier.fc8(hidden)
-        return [cam, self.refined(F, cam, taps, images, blocks)]
+        return [cam, self.refined(F, cam, taps, images)]
 
     def features(self, F, images):
         """All taps, and what the classifier sees."""
         taps = self.backbone.forward_taps(F, images)
         return taps, self.classifier.top(list(taps.values())[-1])[0]
 
-    def refined(self, F, cam, taps, images, blocks):
+    def refined(self, F, cam, taps, images, blocks: int = 1):
         """r of c."""
         z = cleaned(F, cam, self.background)
         shallow, deep = (taps[name] for name in self.correlated)
@@ -240,22 +220,20 @@ class Localization(HybridBlock):
 
     def __init__(self, network):
         super().__init__(prefix="")
-        self.network = network
+        # Not the network itself, which may have layers that only training needs.
+        for block in (network.backbone, network.classifier, network.correlation):
+            self.register_child(block)
+        self._network = lambda: network
 
     def hybrid_forward(self, F, images):
         """Map images (N, 3, H, W) to maps (N, C, h, w)."""
-        maps = self.network.view(F, images, BLOCKS)[1]
-        return split_background(F, maps, self.network.background)[1]
+        network = self._network()
+        taps, hidden = network.features(F, images)
+        r = network.refined(F, network.classifier.fc8(hidden), taps, images, BLOCKS)
+        return split_background(F, r, network.background)[1]
 
 
 # The losses: arrays, not symbols, because they depend on sizes
-
-
-def resize(maps, size):
-    """Bilinear to a size, the outermost cells on the outermost."""
-    if maps.shape[2:] == tuple(size):
-        return maps
-    return mx.nd.contrib.BilinearResize2D(maps, height=size[0], width=size[1], align_corners=True)
 
 
 def max_norm(maps):
@@ -282,12 +260,7 @@ def largest(values, count: int):
 def minimum_pooling(maps, label, share: float, place: str):
     """The mean of the least pixels of the strongest tagged class, summed over images (spec seam 3, item 2).
 
-    Parameters
-    ----------
-    maps : NDArray, shape (N, 1 + C, h, w)
-    label : NDArray, shape (N, C)
-    share : float
-        Of the pixels.
+    `maps` (N, 1 + C, h, w), `label` (N, C); `share` is that of the pixels that are the least.
     """
     _, classes = split_background(mx.nd, maps, place)
     strongest = mx.nd.broadcast_mul(classes, _planes(label)).max(axis=1).reshape((0, -1))
@@ -385,14 +358,20 @@ class SEAM(Method):
 
     def losses(self, outputs, part, gathered):
         """Tags and minimum pooling, each the mean over the views, ER and ECR; maps have the size of their view."""
-        size, label, recipe = part["image"].shape[2:], part["label"], self.recipe
-        views = [
-            [resize(maps, side) for maps in view[:2]]
-            for view, side in zip(halves(outputs), (size, self.network.second_size(size)))
-        ]
+        views, label = self.compared(outputs, part["image"].shape[2:]), part["label"]
         tags, least = self.view_losses(views, label)
-        er, ecr = regularization(*views, label, recipe.hard_share, self.background, untouched=self.background)
+        er, ecr = regularization(*views, label, self.recipe.hard_share, self.background, self.untouched)
         return {"cam": tags, "minimum": least, "equivariance": er, "cross_equivariance": ecr}
+
+    @property
+    def untouched(self) -> str:
+        """The plane that O leaves as it is in ECR."""
+        return self.background
+
+    def compared(self, outputs, size) -> list:
+        """c and r of each view as the losses see them: of the size of the view; `size` is the first's."""
+        sizes = size, self.network.second_size(size)
+        return [[resize(maps, side) for maps in view[:2]] for view, side in zip(halves(outputs), sizes)]
 
     def view_losses(self, views, label):
         """The tag loss and minimum pooling, each the mean over the views."""

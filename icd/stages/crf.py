@@ -81,9 +81,8 @@ class CrfImage:
     def __call__(self, image_id):
         image = read_image(image_path(self.images, image_id))
         if self.reads_stacks:
-            stack = read_label_stack(
-                score_maps_path(self.source, image_id), self.num_classes, image.shape[:2]
-            )
+            path = find_label_stack(self.source, image_id)
+            stack = read_any_label_stack(path, self.num_classes, image.shape[:2])
         else:
             stack = stack_of_scores(self._maps(image_id, image), self.background)
         options = {"hard": self.hard, "rows_first": self.rows_first, "iterations": self.iterations}

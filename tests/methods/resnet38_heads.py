@@ -42,3 +42,31 @@ def statistics(array) -> list:
     """Mean, deviation, norm, minimum and maximum, in double precision."""
     values = array.asnumpy().astype(np.float64)
     return [values.mean(), values.std(), np.sqrt((values**2).sum()), values.min(), values.max()]
+
+
+def reached(method, part, term):
+    """Which groups of parameters a loss term gives a gradient to."""
+    import mxnet as mx
+
+    from icd.engine.world import World
+
+    parameters = {n: p for n, p in method.collect_params().items() if p.grad_req != "null"}
+    with mx.autograd.record():
+        outputs = method(part["image"])
+        with mx.autograd.pause():
+            gathered = method.gather([outputs], [part], World())
+        loss = method.losses(outputs, part, gathered)[term]
+    loss.backward()
+    heads = {
+        "fc8": "fc8",
+        "fc_proj": "projection",
+        "proj_fc": "projection",
+        "f8_3": "PCM",
+        "f8_4": "PCM",
+        "f9": "PCM",
+    }
+    found = set()
+    for name, parameter in parameters.items():
+        if parameter.grad().asnumpy().any():
+            found.add(next((group for head, group in heads.items() if name.startswith(head + "_")), "trunk"))
+    return found

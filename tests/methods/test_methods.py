@@ -77,6 +77,16 @@ class TestSEAM(MethodConformance):
     changes = {"second_view": 0.5}
 
 
+class TestPPC(MethodConformance):
+    name = "ppc"
+    changes = {"second_view": 33.0, "contrast_grid": 5}
+
+
+class TestPPCOnEPS(MethodConformance):
+    name = "ppc_eps"
+    changes = {"second_view": 33.0, "contrast_grid": 5}
+
+
 class TestICD(MethodConformance):
     name = "icd"
 

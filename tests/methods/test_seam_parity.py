@@ -11,16 +11,16 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from recipe_weights import recipe_value, unnormalised
-from resnet38_heads import gradient_norms, load_recipe, statistics
+from resnet38_heads import gradient_norms, load_recipe, reached, statistics
 
 from icd.backbones import create_backbone
 from icd.compat import mx
 from icd.data.views import Pyramid
 from icd.engine.localize import score_maps_of
-from icd.engine.world import World
 from icd.files import read_score_maps, write_score_maps
 from icd.grid import share_of_range, shares_on_image
 from icd.methods import create_method, make_recipe
+from icd.methods.classification import resize
 from icd.methods.seam import (
     SEAM_RULE,
     PixelCorrelation,
@@ -30,7 +30,6 @@ from icd.methods.seam import (
     max_norm,
     minimum_pooling,
     regularization,
-    resize,
 )
 
 NDArray = mx.nd.array
@@ -172,30 +171,6 @@ def test_training_graph(golden, parity, network, name):
     gradient = network.collect_params()["fc8_weight"].grad().asnumpy()[:, ::64, 0, 0]
     parity("SEAM", f"training {name}: gradient of fc8", gradient, g["train_grad_fc8_ch64"], {"a": 2e-6, "b": 3e-7}[name])  # fmt: skip
     assert not gradient[0].any()
-
-
-def reached(method, part, term):
-    """Which groups of parameters a loss term gives a gradient to."""
-    parameters = {n: p for n, p in method.collect_params().items() if p.grad_req != "null"}
-    with mx.autograd.record():
-        outputs = method(part["image"])
-        with mx.autograd.pause():
-            gathered = method.gather([outputs], [part], World())
-        loss = method.losses(outputs, part, gathered)[term]
-    loss.backward()
-    heads = {
-        "fc8": "fc8",
-        "fc_proj": "projection",
-        "proj_fc": "projection",
-        "f8_3": "PCM",
-        "f8_4": "PCM",
-        "f9": "PCM",
-    }
-    found = set()
-    for name, parameter in parameters.items():
-        if parameter.grad().asnumpy().any():
-            found.add(next((group for head, group in heads.items() if name.startswith(head + "_")), "trunk"))
-    return found
 
 
 @pytest.mark.parametrize(
