@@ -43,17 +43,19 @@ def build_trainable(name, backbone, num_classes, contexts, *, seed=0, pretrained
 
     Parameters
     ----------
-    name, backbone : str
-        Of the trainable, and a key of `icd.backbones.BACKBONES`.
+    name : str
+        Of the trainable.
+    backbone : str or None
+        A key of `icd.backbones.BACKBONES`; None: the published one. Networks of GluonCV have their own.
     num_classes : int
         Foreground classes.
     contexts : list of mxnet.Context
     seed : int
         Of the initial weights of everything that `pretrained` does not hold: N(0, 0.01^2) unless the layer says else.
     pretrained : str or os.PathLike, optional
-        `.params` file of the backbone.
+        `.params` file of the backbone; for a network of GluonCV, GluonCV's file of the network or of its trunk.
     recipe : icd.recipe.BaseRecipe, optional
-        Default: the published one.
+        Default: the published one. The backbone has its `stride`, where it has one.
 
     Raises
     ------
@@ -61,12 +63,18 @@ def build_trainable(name, backbone, num_classes, contexts, *, seed=0, pretrained
         An unknown name, a backbone that does not suit, or a pretrained file that does not fit.
     """
     mx.random.seed(seed)
-    network = create_backbone(backbone)
+    kind = find_trainable(name)
+    recipe = recipe or next(iter(kind.recipes.values()))
+    if kind.backbone is None and backbone is not None:
+        raise InputError("backbone", f"none, since {name} has its own", repr(backbone))
+    network = None
+    if kind.backbone is not None:
+        network = create_backbone(backbone or kind.backbone, getattr(recipe, "stride", None))
     trainable = make_trainable(name, network, num_classes, recipe)
     trainable.initialize(mx.init.Normal(0.01), ctx=contexts)
     trainable(mx.nd.zeros((1, 3, PROBE_SIZE, PROBE_SIZE), contexts[0]))
     if pretrained is not None:
-        load_pretrained(trainable, pretrained, network)
+        load_pretrained(trainable, pretrained, trainable if network is None else network)
     trainable.start()
     trainable.hybridize()
     return trainable
