@@ -40,9 +40,11 @@ def make_trainable(name: str, backbone, num_classes: int, recipe=None):
 
 def backbone_for(name: str, backbone: str, recipe):
     """The backbone of a trainable, with the stride that its recipe says; None for networks of GluonCV, which have their own."""
-    if name.startswith(PREFIX):
-        return None
-    return create_backbone(backbone, getattr(recipe, "stride", None))
+    if find_trainable(name).backbone is not None:
+        return create_backbone(backbone, getattr(recipe, "stride", None))
+    if backbone is not None:
+        raise InputError("backbone", f"none, since {name} has its own", repr(backbone))
+    return None
 
 
 def build_trainable(name, backbone, num_classes, contexts, *, seed=0, pretrained=None, recipe=None):
@@ -50,17 +52,19 @@ def build_trainable(name, backbone, num_classes, contexts, *, seed=0, pretrained
 
     Parameters
     ----------
-    name, backbone : str
-        Of the trainable, and a key of `icd.backbones.BACKBONES`.
+    name : str
+        Of the trainable.
+    backbone : str or None
+        A key of `icd.backbones.BACKBONES`; None: the published one. Networks of GluonCV have their own.
     num_classes : int
         Foreground classes.
     contexts : list of mxnet.Context
     seed : int
         Of the initial weights of everything that `pretrained` does not hold: N(0, 0.01^2) unless the layer says else.
     pretrained : str or os.PathLike, optional
-        `.params` file of the backbone.
+        `.params` file of the backbone; for a network of GluonCV, GluonCV's file of the network or of its trunk.
     recipe : icd.recipe.BaseRecipe, optional
-        Default: the published one.
+        Default: the published one. The backbone has its `stride`, where it has one.
 
     Raises
     ------
@@ -73,8 +77,8 @@ def build_trainable(name, backbone, num_classes, contexts, *, seed=0, pretrained
     trainable = make_trainable(name, network, num_classes, recipe)
     trainable.initialize(mx.init.Normal(0.01), ctx=contexts)
     trainable(mx.nd.zeros((1, 3, PROBE_SIZE, PROBE_SIZE), contexts[0]))
-    if pretrained is not None and network is not None:
-        load_pretrained(trainable, pretrained, network)
+    if pretrained is not None:
+        load_pretrained(trainable, pretrained, trainable if network is None else network)
     trainable.start()
     trainable.hybridize()
     return trainable

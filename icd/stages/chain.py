@@ -223,6 +223,8 @@ def _train_values(name, trainable, values, own, job, changes, used) -> dict:
         or values.get("backbone")
         or kind.backbone
     )
+    if kind.backbone is None:  # a network of GluonCV, which has its own
+        backbone = None
     entries = {key: values.pop(key) for key in list(values) if key not in fields}
     for key, value in changes.everywhere.items():
         if key in {f.name for f in dataclasses.fields(next(iter(kind.recipes.values())))}:
@@ -236,7 +238,7 @@ def _train_values(name, trainable, values, own, job, changes, used) -> dict:
     recipe = changed_recipe(trainable, kind.recipes, entries, published)
     pretrained = own.get("pretrained") or changes.pretrained or pretrained_of(backbone)
     return {
-        "model": f"{backbone}_{trainable}",
+        "model": f"{backbone}_{trainable}" if backbone else trainable.replace(":", "_"),
         **values,
         "trainable": trainable,
         "recipe": recipe,

@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from icd.data.images import image_path, read_image
 from icd.files import mask_path, score_maps_path, write_label_stack, write_mask
+from icd.foreign.label_stacks import find_label_stack, read_any_label_stack
 from icd.foreign.layouts import find_score_maps, read_layout
 from icd.refine.stack_crf import crf_of_stack, stack_of_scores
 from icd.stages.base import Stage, ids_without_file, run_pool, setting

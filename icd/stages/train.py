@@ -205,7 +205,7 @@ class Train(Stage):
         from icd.weights.registry import explain
 
         if self.pretrained is None:
-            if find_backbone(self.backbone).pretrained:
+            if self.backbone and find_backbone(self.backbone).pretrained:
                 raise InputError(
                     f"weights of {self.backbone}", "a file to start from", "none", "Give --pretrained."
                 )

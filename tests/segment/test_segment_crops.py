@@ -101,4 +101,7 @@ def test_hue_is_a_circle():
     red = np.full((2, 2, 3), (200, 0, 10), np.uint8)  # hue near the end of the circle
     reds = [shift_colours(red, np.random.RandomState(seed), 10) for seed in range(40)]
     assert all(abs(int(shifted[0, 0, 0]) - 200) <= 10 for shifted in reds)
-    assert {tuple(np.argsort(shifted[0, 0])) for shifted in reds} == {(1, 2, 0), (2, 1, 0)} or len(reds) == 40
+    assert {tuple(np.argsort(shifted[0, 0])) for shifted in reds} == {
+        (1, 2, 0),
+        (2, 1, 0),
+    }  # on both sides of red

@@ -7,7 +7,7 @@ import pytest
 from segmenter_conformance import CLASSES, SegmenterConformance
 
 from icd.compat import mx
-from icd.engine.build import build_segmenter
+from icd.engine.build import build_trainable
 from icd.engine.world import World
 from icd.errors import InputError
 from icd.segment import SEGMENTERS, find_segmenter
@@ -136,7 +136,7 @@ HEADS = [(name, backbone) for name in SEGMENTERS for backbone in QUICK if name !
 
 @pytest.mark.parametrize(("name", "backbone"), HEADS)
 def test_heads_on_backbones(name, backbone):
-    segmenter = build_segmenter(name, backbone, 2, [mx.cpu()])
+    segmenter = build_trainable(name, backbone, 2, [mx.cpu()])
     logits = segmenter.predict(mx.nd.random.uniform(0, 255, (1, 3, 33, 49))).asnumpy()
     assert logits.shape[:2] == (1, 3) and abs(logits.shape[2] - 5) <= 1 and abs(logits.shape[3] - 7) <= 1
     assert np.isfinite(logits).all()
@@ -148,7 +148,7 @@ def test_unknown_names():
     with pytest.raises(InputError, match="deeplab_v1, .*, or gluoncv:NAME"):
         find_segmenter("deeplab")
     with pytest.raises(InputError, match="stride of Small"):
-        build_segmenter(
+        build_trainable(
             "deeplab_v1", "small", 2, [mx.cpu()], recipe=SEGMENTERS["deeplab_v1"].recipes["mobilenet_v2"]
         )
 

@@ -11,10 +11,11 @@ from segmenter_conformance import CLASSES, SegmenterConformance, make_batch, par
 
 from icd import compat
 from icd.compat import load_gluoncv, mx
-from icd.engine.build import build_segmenter
+from icd.engine.build import build_trainable
 from icd.engine.parameters import save_arrays
 from icd.errors import InputError
-from icd.evaluate.confusion import confusion_matrix, intersection_over_union
+from icd.evaluate.confusion import class_counts, joint_table
+from icd.evaluate.policies import CONVENTIONS, apply_policy, class_scores
 from icd.segment import find_segmenter, segmentation_recipe
 from icd.segment.base import resize
 from icd.segment.zoo import FAMILIES
@@ -23,11 +24,15 @@ FCN = "gluoncv:fcn_resnet50"
 NAMES = (FCN, "gluoncv:psp_resnet50_ade", "gluoncv:deeplab_resnet50_citys", "gluoncv:danet_resnet50_citys")
 
 
+@pytest.mark.slow
 class TestFCN(SegmenterConformance):
     name, backbone = FCN, None
 
 
-@pytest.mark.parametrize("name", [n for n in NAMES if n != FCN])
+SLOW = (*NAMES[1:], "gluoncv:deeplab_v3b_plus_wideresnet_citys")
+
+
+@pytest.mark.parametrize("name", [FCN, *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)])
 def test_one_step_and_any_size(name):
     suite = SegmenterConformance()
     suite.name, suite.backbone = name, None
@@ -40,7 +45,7 @@ def test_logits_are_gluoncvs(name):
     """At the size for which GluonCV makes a network, whose outputs are resized to the input."""
     from icd.backbones.base import imagenet_normalised
 
-    segmenter = build_segmenter(
+    segmenter = build_trainable(
         name, None, CLASSES, [mx.cpu()], recipe=segmentation_recipe(name, None, "embedded")
     )
     segmenter.network.hybridize(False)
@@ -64,17 +69,18 @@ def _resizing_blocks(block):
         yield from _resizing_blocks(child)
 
 
+@pytest.mark.slow
 def test_pretrained_files_of_the_network_and_of_its_trunk(tmp_path):
     """GluonCV's own names; a classifier for other classes starts anew."""
     recipe = segmentation_recipe(FCN, None, "embedded")
-    source = build_segmenter(FCN, None, 5, [mx.cpu()], seed=1, recipe=recipe)
+    source = build_trainable(FCN, None, 5, [mx.cpu()], seed=1, recipe=recipe)
     source.network.network.save_parameters(str(tmp_path / "fcn.params"))
     arrays = mx.nd.load(str(tmp_path / "fcn.params"))
     trunk = {name: a for name, a in arrays.items() if not name.startswith(("head", "auxlayer"))}
     mx.nd.save(str(tmp_path / "trunk.params"), trunk)
     expected = parameters_of(source)
     for file, whole in (("fcn", True), ("trunk", False)):
-        built = build_segmenter(
+        built = build_trainable(
             FCN, None, 2, [mx.cpu()], seed=2, pretrained=tmp_path / f"{file}.params", recipe=recipe
         )
         found = parameters_of(built)
@@ -86,7 +92,7 @@ def test_pretrained_files_of_the_network_and_of_its_trunk(tmp_path):
         assert trained - same == (classifiers if whole else heads)
     save_arrays(tmp_path / "half.params", {n: a for n, a in trunk.items() if not n.startswith("layer4")})
     with pytest.raises(InputError, match="missing: fcn0_resnetv1s"):
-        build_segmenter(FCN, None, 2, [mx.cpu()], pretrained=tmp_path / "half.params", recipe=recipe)
+        build_trainable(FCN, None, 2, [mx.cpu()], pretrained=tmp_path / "half.params", recipe=recipe)
 
 
 def test_names():
@@ -102,7 +108,7 @@ def test_names():
         with pytest.raises(InputError, match="gluoncv:fcn_<resnet50 or"):
             find_segmenter(wrong)
     with pytest.raises(InputError, match="has its own"):
-        build_segmenter(FCN, "small", 2, [mx.cpu()])
+        build_trainable(FCN, "small", 2, [mx.cpu()])
 
 
 # Where GluonCV cannot be imported
@@ -113,7 +119,7 @@ def test_gluoncv_is_not_installed(monkeypatch):
     missing = lambda name, *rest: None if name == "gluoncv" else found(name, *rest)  # noqa: E731
     monkeypatch.setattr(compat.importlib.util, "find_spec", missing)
     with pytest.raises(InputError, match="^gluoncv: .*not installed.*pip install 'gluoncv") as caught:
-        build_segmenter(FCN, None, 2, [mx.cpu()])
+        build_trainable(FCN, None, 2, [mx.cpu()])
     assert "\n" not in str(caught.value)
 
 
@@ -164,12 +170,12 @@ def test_metric_is_gluoncvs():
         )
         logits = np.eye(outputs)[prediction].transpose(2, 0, 1)[None]
         metric.update(mx.nd.array(np.where(truth == IGNORE, -1, truth)[None]), mx.nd.array(logits))
-        counts = counts + confusion_matrix(prediction.astype(np.uint8), truth.astype(np.uint8), CLASSES)
+        table = joint_table(truth.astype(np.uint8), prediction.astype(np.uint8))
+        counts = counts + class_counts(table, CLASSES, CONVENTIONS["deeplab"], "truth", "prediction")
     accuracy, miou = metric.get()
-    np.testing.assert_allclose(intersection_over_union(counts).mean(), miou, rtol=1e-9)
-    np.testing.assert_allclose(
-        np.trace(counts[:outputs, :outputs]) / counts[:outputs].sum(), accuracy, rtol=1e-9
-    )
+    confusion, missed = apply_policy(counts, CONVENTIONS["deeplab"].undefined)
+    np.testing.assert_allclose(class_scores(confusion, missed)["iou"].mean(), miou, rtol=1e-9)
+    np.testing.assert_allclose(np.trace(confusion) / confusion.sum(), accuracy, rtol=1e-9)
 
 
 def test_batches_of_the_conformance_are_valid():
