@@ -84,7 +84,15 @@ setup(
     ),
     extras_require={
         "onnx": WHEELS["ONNX"],
-        "test": ["pytest>=7", "hypothesis", "scipy", "scikit-image", "ruff==0.17.5", *WHEELS["ONNX"]],
+        "test": [
+            "pytest>=7",
+            "pytest-xdist",
+            "hypothesis",
+            "scipy",
+            "scikit-image",
+            "ruff==0.17.5",
+            *WHEELS["ONNX"],
+        ],
     },
     entry_points={"console_scripts": ["icd = icd.cli.main:main"]},
     ext_modules=[CMakeExtension("icd._native")],

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <limits>
 #include <stdexcept>
 #include <vector>
 
@@ -21,8 +22,8 @@ namespace py = pybind11;
 
 namespace {
 
-// What every kernel takes: contiguous and aligned for its type. Anything else, a view into a buffer at an odd byte for instance,
-// is copied here before a kernel sees it.
+// What every kernel takes: contiguous and aligned for its type. Anything else, such as a view into a buffer at an odd byte, is
+// copied here before a kernel sees it.
 template <class T>
 using Array = py::array_t<T, py::array::c_style | py::array::forcecast | py::detail::npy_api::NPY_ARRAY_ALIGNED_>;
 
@@ -44,10 +45,11 @@ py::array_t<int32_t> segment(const Array<uint8_t>& image, float k, float sigma, 
 }
 
 void need_ids(const Array<int32_t>& ids, int64_t count) {
-    const int32_t* id = ids.data();
-    uint32_t highest = 0;  // negative ids are high ones here
-    for (int64_t i = 0; i < ids.size(); ++i) highest = std::max(highest, static_cast<uint32_t>(id[i]));
-    need(ids.size() == 0 || highest < count, "regions: id out of range");
+    need(count >= 0 && count <= std::numeric_limits<int32_t>::max(), "regions: too many");
+    const int32_t *id = ids.data(), past = static_cast<int32_t>(count);
+    int32_t outside = 0;  // negative where an id is; an id that is not negative cannot overflow the difference
+    for (const int32_t* const end = id + ids.size(); id < end; ++id) outside |= *id | ~(std::max(*id, 0) - past);
+    need(outside >= 0, "regions: id out of range");
 }
 
 py::array_t<float> pool_regions(const Array<float>& features, const Array<int32_t>& regions, int64_t count,

@@ -8,9 +8,9 @@
 // Labels with the same unary at every pixel keep the same Q at every pixel, because Potts treats labels alike. One of them
 // is carried along and counts as often as it occurs in the softmax's sum; this is exact.
 //
-// An iteration is one pass over the pixels, band by band and piece by piece: take from both lattices, softmax, give to both for
-// the next iteration, while the piece is in the first cache. So probabilities are never stored. Several threads share the
-// bands, and the lattices' vertices in between.
+// An iteration is one pass over the pixels, band by band and piece by piece: take from both lattices, softmax, give to both
+// for the next iteration, while the piece is in the first cache. So probabilities are never stored. Several threads share
+// the bands, and the lattices' vertices in between.
 //
 // Cost: two lattices once; per iteration O(pixels * different labels). 8 bytes a pixel and kernel corner, plus 4 a pixel and
 // different label, plus what the lattices hold.
@@ -20,6 +20,7 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <optional>
 #include <vector>
 
 #include "parallel.h"
@@ -90,10 +91,34 @@ struct DistinctLabels {
     }
 };
 
-// The softmax of each pixel's logits, in place. `fixed` lanes, known to the compiler, or any number of lanes for 0.
-template <int fixed>
-ICD_INLINE void softmax_body(float* logits, int64_t count, int64_t any_lanes, const float* multiplicity) {
-    const int64_t lanes = fixed ? fixed : any_lanes;
+// The softmax of each pixel's logits, in place: three passes over values that stay in the first cache.
+template <int lanes>
+ICD_INLINE void softmax_body(float* logits, int64_t count, const float* multiplicity) {
+    using Lanes = Group<lanes>;
+    const Lanes weights = Lanes::at(multiplicity);
+    float* const end = logits + count * lanes;
+    for (float* logit = logits; logit < end; logit += lanes) {
+        Lanes values = Lanes::at(logit);
+        auto highest = values.part[0];
+        for (int i = 1; i < Lanes::count; ++i) highest = values.part[i] > highest ? values.part[i] : highest;
+        const float most = largest_of<Lanes::width>(highest);
+        for (int i = 0; i < Lanes::count; ++i) values.part[i] -= most;
+        values.store_at(logit);
+    }
+    for (int64_t i = 0; i < count * lanes; ++i) logits[i] = exp_of_negative(logits[i]);
+    for (float* logit = logits; logit < end; logit += lanes) {
+        Lanes values = Lanes::at(logit);
+        auto sums = weights.part[0] * values.part[0];
+        for (int i = 1; i < Lanes::count; ++i) sums += weights.part[i] * values.part[i];
+        const float factor = 1.0f / sum_of_all<Lanes::width>(sums);
+        for (int i = 0; i < Lanes::count; ++i) values.part[i] *= factor;
+        values.store_at(logit);
+    }
+}
+ICD_DISPATCH_LANES(softmax, (float* logits, int64_t count, const float* multiplicity), (logits, count, multiplicity))
+
+// The same for any number of lanes.
+ICD_INLINE void softmax_of_many_body(float* logits, int64_t count, int64_t lanes, const float* multiplicity) {
     for (float* const end = logits + count * lanes; logits < end; logits += lanes) {
         float highest = logits[0], sum = 0.0f;
         for (int64_t l = 1; l < lanes; ++l) highest = logits[l] > highest ? logits[l] : highest;
@@ -103,20 +128,22 @@ ICD_INLINE void softmax_body(float* logits, int64_t count, int64_t any_lanes, co
         for (int64_t l = 0; l < lanes; ++l) logits[l] *= factor;
     }
 }
-ICD_DISPATCH_LANES(softmax, (float* logits, int64_t count, int64_t any_lanes, const float* multiplicity),
-                   (logits, count, any_lanes, multiplicity))
+ICD_DISPATCH(softmax_of_many, (float* logits, int64_t count, int64_t lanes, const float* multiplicity),
+             (logits, count, lanes, multiplicity))
 
 class MeanField {
   public:
-    MeanField(const uint8_t* rgb, const float* unary, const CrfShape& shape, const CrfKernels& kernels, int threads)
+    MeanField(const uint8_t* rgb, const float* unary, const CrfShape& shape, const CrfKernels& kernels, int iterations,
+              int threads)
         : pixels_(shape.height * shape.width), kernels_(kernels), bands_(shape.height, shape.width), unary_(unary),
-          labels_(unary, shape.labels, pixels_),
-          gaussian_({shape.height, shape.width, kernels.gaussian_sxy, nullptr, 1.0f}, threads),
-          bilateral_({shape.height, shape.width, kernels.bilateral_sxy, rgb, kernels.bilateral_srgb}, threads),
-          energy_(pixels_ * labels_.lanes) {
+          labels_(unary, shape.labels, pixels_), energy_(pixels_ * labels_.lanes) {
+        if (iterations == 0) return;
+        gaussian_.emplace(FeatureSpace{shape.height, shape.width, kernels.gaussian_sxy, nullptr, 1.0f}, threads);
+        bilateral_.emplace(
+            FeatureSpace{shape.height, shape.width, kernels.bilateral_sxy, rgb, kernels.bilateral_srgb}, threads);
         for (int64_t lane = 0; lane < labels_.lanes; lane += block) {
             const int lanes = static_cast<int>(std::min<int64_t>(block, labels_.lanes - lane));
-            blocks_.push_back({lane, gaussian_.values(lanes), bilateral_.values(lanes)});
+            blocks_.push_back({lane, gaussian_->values(lanes), bilateral_->values(lanes)});
         }
     }
 
@@ -124,12 +151,13 @@ class MeanField {
         run_together(useful_threads(pixels_, threads, least), [&](const Member& member) {
             for (int iteration = 0; iteration <= iterations; ++iteration) {
                 member.share(bands_.count(), [&](int64_t begin, int64_t end) {
-                    for (int64_t band = begin; band < end; ++band) pass(band, iteration == 0, iteration == iterations, marginals);
+                    for (int64_t band = begin; band < end; ++band)
+                        pass(band, iteration == 0, iteration == iterations, marginals);
                 });
                 if (iteration == iterations) return;
                 for (Block& values : blocks_) {
-                    gaussian_.filter(member, values.gaussian);
-                    bilateral_.filter(member, values.bilateral);
+                    gaussian_->filter(member, values.gaussian);
+                    bilateral_->filter(member, values.bilateral);
                 }
             }
         });
@@ -143,41 +171,42 @@ class MeanField {
         Lattice::Values gaussian, bilateral;
     };
 
-    PixelValues lanes_of(const Block& values, float* logits) const {
-        return {logits + values.lane, labels_.lanes, values.gaussian.lanes};
-    }
-
     // One iteration for the pixels of a band. The first has nothing to take yet, the last writes its result.
     void pass(int64_t band, bool first, bool last, float* marginals) {
         if (!last)
             for (Block& values : blocks_) {
-                gaussian_.clear(band, values.gaussian);
-                bilateral_.clear(band, values.bilateral);
+                gaussian_->clear(band, values.gaussian);
+                bilateral_->clear(band, values.bilateral);
             }
-        std::vector<float> logits(piece * labels_.lanes);
+        const int64_t lanes = labels_.lanes;
+        std::vector<float> logits(piece * lanes);
         for (int64_t pixel = bands_.pixel(band); pixel < bands_.pixel(band + 1); pixel += piece) {
             const int64_t count = std::min(piece, bands_.pixel(band + 1) - pixel);
-            if (first) read_energies(pixel, count);
-            std::copy_n(energy_.data() + pixel * labels_.lanes, count * labels_.lanes, logits.data());
-            for (const Block& values : blocks_) {
-                if (first) break;
-                const PixelValues out = lanes_of(values, logits.data());
-                gaussian_.slice(band, pixel, count, kernels_.gaussian_compat, values.gaussian, out);
-                bilateral_.slice(band, pixel, count, kernels_.bilateral_compat, values.bilateral, out);
+            float* const energy = energy_.data() + pixel * lanes;
+            if (first) {
+                read_energies(pixel, count, energy);
+                std::copy_n(energy, count * lanes, logits.data());
+            } else {
+                for (const Block& values : blocks_) {
+                    const float* const in = energy + values.lane;
+                    float* const out = logits.data() + values.lane;
+                    gaussian_->slice(band, pixel, count, kernels_.gaussian_compat, values.gaussian, in, out, lanes);
+                    bilateral_->slice(band, pixel, count, kernels_.bilateral_compat, values.bilateral, out, out, lanes);
+                }
             }
             softmax_of_all(logits.data(), count);
-            if (last) write(pixel, count, logits.data(), marginals);
-            for (Block& values : blocks_) {
-                if (last) break;
-                const PixelValues in = lanes_of(values, logits.data());
-                gaussian_.splat(band, pixel, count, in, values.gaussian);
-                bilateral_.splat(band, pixel, count, in, values.bilateral);
+            if (last) {
+                write(pixel, count, logits.data(), marginals);
+            } else {
+                for (Block& values : blocks_) {
+                    gaussian_->splat(band, pixel, count, logits.data() + values.lane, lanes, values.gaussian);
+                    bilateral_->splat(band, pixel, count, logits.data() + values.lane, lanes, values.bilateral);
+                }
             }
         }
     }
 
-    void read_energies(int64_t pixel, int64_t count) {
-        float* to = energy_.data() + pixel * labels_.lanes;
+    void read_energies(int64_t pixel, int64_t count, float* to) const {
         const int64_t distinct = static_cast<int64_t>(labels_.first.size());
         for (int64_t lane = 0; lane < labels_.lanes; ++lane)
             for (int64_t p = 0; p < count; ++p)
@@ -195,12 +224,12 @@ class MeanField {
     void softmax_of_all(float* logits, int64_t count) const {
         const float* multiplicity = labels_.multiplicity.data();
         switch (labels_.lanes) {
-            case 2: return softmax<2>(logits, count, 2, multiplicity);
-            case 4: return softmax<4>(logits, count, 4, multiplicity);
-            case 8: return softmax<8>(logits, count, 8, multiplicity);
-            case 16: return softmax<16>(logits, count, 16, multiplicity);
-            case 24: return softmax<24>(logits, count, 24, multiplicity);
-            default: return softmax<0>(logits, count, labels_.lanes, multiplicity);
+            case 2: return softmax<2>(logits, count, multiplicity);
+            case 4: return softmax<4>(logits, count, multiplicity);
+            case 8: return softmax<8>(logits, count, multiplicity);
+            case 16: return softmax<16>(logits, count, multiplicity);
+            case 24: return softmax<24>(logits, count, multiplicity);
+            default: return softmax_of_many(logits, count, labels_.lanes, multiplicity);
         }
     }
 
@@ -209,7 +238,7 @@ class MeanField {
     Bands bands_;
     const float* unary_;
     DistinctLabels labels_;
-    Lattice gaussian_, bilateral_;
+    std::optional<Lattice> gaussian_, bilateral_;  // none where nothing is filtered
     Buffer<float> energy_;  // [pixels][lanes]: -U
     std::vector<Block> blocks_;
 };
@@ -218,7 +247,7 @@ class MeanField {
 
 void dense_crf(const uint8_t* rgb, const float* unary, const CrfShape& shape, const CrfKernels& kernels, int iterations,
                int threads, float* marginals) {
-    MeanField(rgb, unary, shape, kernels, threads).infer(iterations, threads, marginals);
+    MeanField(rgb, unary, shape, kernels, iterations, threads).infer(iterations, threads, marginals);
 }
 
 }  // namespace icd

@@ -6,8 +6,8 @@
 // values to the d + 1 corners of its simplex by barycentric weights. Blur: along each of the d + 1 axes in turn with
 // (1/2, 1, 1/2), over existing vertices only. Slice: each point reads back with the same weights.
 //
-// A vertex's coordinates are packed into one 64-bit key, such that a step along an axis is one addition. The image lies in bands
-// of rows. Each band numbers its own vertices, in order of first appearance, and its pixels give to and take from its own
+// A vertex's coordinates are packed into one 64-bit key, such that a step along an axis is one addition. The image is cut
+// into bands of rows. Each band numbers its own vertices, in order of first appearance, and its pixels give to and take from its own
 // copies of them, called slots; between splat and blur the slots of a vertex are added up in the order of the bands. So
 // bands are independent of each other, the copies of one stay in the fast caches, and since there are as many bands for any
 // number of threads, so is every sum.
@@ -60,8 +60,8 @@ void with_lanes(int lanes, const Use& use) {
     }
 }
 
-template <int lanes>
-ICD_INLINE void splat_pixels_body(const Share* share, int corners, int64_t count, const float* in, int64_t stride, float* slots) {
+template <int lanes, int corners>
+ICD_INLINE void splat_pixels_of(const Share* share, int64_t count, const float* in, int64_t stride, float* slots) {
     for (int64_t p = 0; p < count; ++p, in += stride) {
         const Group<lanes> value = Group<lanes>::at(in);
         for (int corner = 0; corner < corners; ++corner, ++share) {
@@ -72,15 +72,23 @@ ICD_INLINE void splat_pixels_body(const Share* share, int corners, int64_t count
         }
     }
 }
+template <int lanes>
+ICD_INLINE void splat_pixels_body(const Share* share, int corners, int64_t count, const float* in, int64_t stride,
+                                  float* slots) {
+    if (corners == 3)
+        splat_pixels_of<lanes, 3>(share, count, in, stride, slots);
+    else
+        splat_pixels_of<lanes, 6>(share, count, in, stride, slots);
+}
 ICD_DISPATCH_LANES(splat_pixels,
                    (const Share* share, int corners, int64_t count, const float* in, int64_t stride, float* slots),
                    (share, corners, count, in, stride, slots))
 
-template <int lanes>
-ICD_INLINE void slice_pixels_body(const Share* share, int corners, int64_t count, float scale, const float* slots, float* out,
-                           int64_t stride) {
-    for (int64_t p = 0; p < count; ++p, out += stride) {
-        Group<lanes> sum = Group<lanes>::zero(), value = Group<lanes>::at(out);
+template <int lanes, int corners>
+ICD_INLINE void slice_pixels_of(const Share* share, int64_t count, float scale, const float* slots, const float* in,
+                                float* out, int64_t stride) {
+    for (int64_t p = 0; p < count; ++p, in += stride, out += stride) {
+        Group<lanes> sum = Group<lanes>::zero(), value = Group<lanes>::at(in);
         for (int corner = 0; corner < corners; ++corner, ++share)
             sum.add(share->weight, slots + share->vertex * int64_t{lanes});
         for (int i = 0; i < Group<lanes>::count; ++i) value.part[i] += scale * sum.part[i];
@@ -98,10 +106,18 @@ ICD_INLINE void blur_vertices_body(const int32_t* pairs, int64_t begin, int64_t 
         centre.store_at(to + v * lanes);
     }
 }
+template <int lanes>
+ICD_INLINE void slice_pixels_body(const Share* share, int corners, int64_t count, float scale, const float* slots,
+                                  const float* in, float* out, int64_t stride) {
+    if (corners == 3)
+        slice_pixels_of<lanes, 3>(share, count, scale, slots, in, out, stride);
+    else
+        slice_pixels_of<lanes, 6>(share, count, scale, slots, in, out, stride);
+}
 ICD_DISPATCH_LANES(slice_pixels,
-                   (const Share* share, int corners, int64_t count, float scale, const float* slots, float* out,
-                    int64_t stride),
-                   (share, corners, count, scale, slots, out, stride))
+                   (const Share* share, int corners, int64_t count, float scale, const float* slots, const float* in,
+                    float* out, int64_t stride),
+                   (share, corners, count, scale, slots, in, out, stride))
 ICD_DISPATCH_LANES(blur_vertices, (const int32_t* pairs, int64_t begin, int64_t end, const float* from, float* to),
                    (pairs, begin, end, from, to))
 
@@ -128,16 +144,24 @@ std::vector<uint64_t> Lattice::build_band(const FeatureSpace& space, int64_t ban
     constexpr int64_t ahead = 8 * corners;
     const Embedding<dimensions> embedding = embedding_of<dimensions>(space);
     const Coordinates coordinates(space);
-    std::vector<uint64_t> keys(space.width * corners);
+    constexpr int64_t length = Embedding<dimensions>::length;
+    std::vector<uint64_t> keys((space.width + length) * corners);
     KeyTable table;
     for (int64_t y = bands_.row(band); y < bands_.row(band + 1); ++y) {
         Share* shares = shares_.data() + y * space.width * corners;
-        float point[5] = {0.0f, coordinates.place[y]}, weights[corners];
-        for (int64_t x = 0; x < space.width; ++x) {
-            point[0] = coordinates.place[x];
-            for (int i = 2; i < dimensions; ++i) point[i] = coordinates.colour[space.rgb[3 * (y * space.width + x) + i - 2]];
-            embedding.place(point, keys.data() + x * corners, weights);
-            for (int corner = 0; corner < corners; ++corner) shares[x * corners + corner].weight = weights[corner];
+        float points[5 * length] = {}, weights[corners * length];
+        std::fill_n(points + length, length, coordinates.place[y]);
+        for (int64_t x = 0; x < space.width; x += length) {
+            const int64_t count = std::min(length, space.width - x);
+            for (int64_t l = 0; l < count; ++l) {
+                points[l] = coordinates.place[x + l];
+                for (int i = 2; i < dimensions; ++i)
+                    points[i * length + l] = coordinates.colour[space.rgb[3 * (y * space.width + x + l) + i - 2]];
+            }
+            embedding.place(points, keys.data() + x * corners, weights);
+            for (int64_t l = 0; l < count; ++l)
+                for (int corner = 0; corner < corners; ++corner)
+                    shares[(x + l) * corners + corner].weight = weights[corner * length + l];
         }
         const int64_t total = space.width * corners;
         for (int64_t i = 0; i < total; ++i) {
@@ -166,11 +190,12 @@ void Lattice::build(const FeatureSpace& space, int threads) {
     if (pixels_ % 4 != 0) {
         // pydensecrf2 works on four pixels at a time and fills the last group up with a black pixel in the upper left
         // corner: it has no value but its vertices take part in the blur.
-        const float origin[dimensions] = {};
-        uint64_t keys[corners];
-        float unused[corners];
+        constexpr int length = Embedding<dimensions>::length;
+        const float origin[dimensions * length] = {};
+        uint64_t keys[corners * length];
+        float unused[corners * length];
         embedding.place(origin, keys, unused);
-        for (const uint64_t key : keys) table.number_of(key);
+        for (int corner = 0; corner < corners; ++corner) table.number_of(keys[corner]);
     }
     const std::vector<uint64_t>& keys = table.keys();
     vertex_count_ = static_cast<int64_t>(keys.size());
@@ -211,8 +236,7 @@ void Lattice::normalise(int threads) {
             for (int64_t band = begin; band < end; ++band) {
                 clear(band, ones);
                 for (int64_t p = bands_.pixel(band); p < bands_.pixel(band + 1); p += piece)
-                    splat(band, p, std::min(piece, bands_.pixel(band + 1) - p), {const_cast<float*>(one.data()), lanes, lanes},
-                          ones);
+                    splat(band, p, std::min(piece, bands_.pixel(band + 1) - p), one.data(), lanes, ones);
             }
         });
         filter(member, ones);
@@ -222,7 +246,7 @@ void Lattice::normalise(int threads) {
                 for (int64_t p = bands_.pixel(band); p < bands_.pixel(band + 1); p += piece) {
                     const int64_t count = std::min(piece, bands_.pixel(band + 1) - p);
                     std::fill_n(sums, count * lanes, 1e-20f);
-                    slice(band, p, count, 1.0f, ones, {sums, lanes, lanes});
+                    slice(band, p, count, 1.0f, ones, sums, sums, lanes);
                     for (int64_t i = 0; i < count; ++i) {
                         const float factor = 1.0f / std::sqrt(sums[i * lanes]);
                         for (int corner = 0; corner < corners_; ++corner)
@@ -241,22 +265,22 @@ Lattice::Values Lattice::values(int lanes) const {
 }
 
 void Lattice::clear(int64_t band, Values& values) const {
-    std::fill(values.given.begin() + slot_start_[band] * values.lanes, values.given.begin() + slot_start_[band + 1] * values.lanes,
-              0.0f);
+    std::fill(values.given.data() + slot_start_[band] * values.lanes,
+              values.given.data() + slot_start_[band + 1] * values.lanes, 0.0f);
 }
 
-void Lattice::splat(int64_t band, int64_t pixel, int64_t count, const PixelValues& in, Values& values) const {
+void Lattice::splat(int64_t band, int64_t pixel, int64_t count, const float* in, int64_t stride, Values& values) const {
     float* const slots = values.given.data() + slot_start_[band] * values.lanes;
-    with_lanes(in.lanes, [&](auto lanes) {
-        splat_pixels<lanes>(shares_.data() + pixel * corners_, corners_, count, in.first, in.stride, slots);
+    with_lanes(values.lanes, [&](auto lanes) {
+        splat_pixels<lanes>(shares_.data() + pixel * corners_, corners_, count, in, stride, slots);
     });
 }
 
-void Lattice::slice(int64_t band, int64_t pixel, int64_t count, float scale, const Values& values,
-                    const PixelValues& out) const {
+void Lattice::slice(int64_t band, int64_t pixel, int64_t count, float scale, const Values& values, const float* in,
+                    float* out, int64_t stride) const {
     const float* const slots = values.taken.data() + slot_start_[band] * values.lanes;
-    with_lanes(out.lanes, [&](auto lanes) {
-        slice_pixels<lanes>(shares_.data() + pixel * corners_, corners_, count, scale, slots, out.first, out.stride);
+    with_lanes(values.lanes, [&](auto lanes) {
+        slice_pixels<lanes>(shares_.data() + pixel * corners_, corners_, count, scale, slots, in, out, stride);
     });
 }
 

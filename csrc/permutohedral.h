@@ -30,13 +30,6 @@ class Bands {
     int64_t height_, width_, count_;
 };
 
-// Some values of each of successive pixels (`lanes` = 2, 4, 8, 16 or 24 of them), `stride` floats from pixel to pixel.
-struct PixelValues {
-    float* first;
-    int64_t stride;
-    int lanes;
-};
-
 class Lattice {
   public:
     static constexpr int most_lanes = 24;
@@ -52,15 +45,17 @@ class Lattice {
     // After construction the filter is normalised symmetrically: D^-1/2 K D^-1/2 with D = K 1.
     Lattice(const FeatureSpace& space, int threads);
 
-    Values values(int lanes) const;
+    Values values(int lanes) const;  // 2, 4, 8, 16 or 24
 
     // Filtering takes four steps. Bands may be splat in any order, and their pixels piece by piece in ascending order;
     // filter() is called by all members of a team once all bands are complete; then each piece of a band can be sliced.
+    // `in` and `out` belong to the first of `count` pixels; the next pixel's values lie `stride` floats further.
     void clear(int64_t band, Values& values) const;
-    void splat(int64_t band, int64_t pixel, int64_t count, const PixelValues& in, Values& values) const;
+    void splat(int64_t band, int64_t pixel, int64_t count, const float* in, int64_t stride, Values& values) const;
     void filter(const Member& member, Values& values) const;
-    // `out` is increased by `scale` times the filtered values.
-    void slice(int64_t band, int64_t pixel, int64_t count, float scale, const Values& values, const PixelValues& out) const;
+    // `out` becomes `in` plus `scale` times the filtered values.
+    void slice(int64_t band, int64_t pixel, int64_t count, float scale, const Values& values, const float* in, float* out,
+               int64_t stride) const;
 
     struct Share {  // a pixel gives and takes at a vertex by this weight
         int32_t vertex;  // by the band's numbers

@@ -68,9 +68,9 @@ class Embedding {
             scale_[i] = static_cast<float>(1.0 / std::sqrt(static_cast<double>((i + 1) * (i + 2))) * deviation);
         std::array<float, d> low{}, high{};
         for (int i = 0; i < d; ++i) {  // extremes of each coordinate: elevate() is linear
-            std::array<float, d> end{};
+            float end[d] = {}, part[d + 1];
             end[i] = ranges[i];
-            const std::array<float, d + 1> part = elevate(end.data());
+            elevate(end, part);
             for (int k = 0; k < d; ++k) (part[k] < 0 ? low : high)[k] += part[k];
         }
         double radix = 1.0;
@@ -79,6 +79,7 @@ class Embedding {
             if (radix > 0x1p62) throw std::invalid_argument("standard deviations too small for the lattice");
             radix_[i] = static_cast<uint64_t>(radix);
             radix *= std::ceil(high[i]) + static_cast<double>(offset_[i]) + 3 * (d + 1);
+            small_ = small_ && std::max(high[i], -low[i]) < 0x1p22f;
         }
         if (!(radix < 0x1p62)) throw std::invalid_argument("standard deviations too small for the lattice");
         radix_[d] = 0;  // the last coordinate follows from the others
@@ -88,64 +89,92 @@ class Embedding {
     // What to add to a key for one step along an axis; the step back is minus that.
     uint64_t step(int axis) const { return all_ - (d + 1) * radix_[axis]; }
 
-    void place(const float* point, uint64_t* keys, float* weights) const {
-        const std::array<float, d + 1> elevated = elevate(point);
-        std::array<float, d + 1> rest;  // elevated minus the nearest vertex of remainder 0
-        std::array<int, d + 1> nearest, rank{};
-        int sum = 0;
+    // Keys, [length][d + 1], and weights, [d + 1][length], of `length` points, [d][length].
+    static constexpr int length = 8;
+    void place(const float* points, uint64_t* keys, float* weights) const {
+        if (use_avx2())
+            place_avx2(points, keys, weights);
+        else
+            place_baseline(points, keys, weights);
+    }
+
+  private:
+    using Vector = Floats<length>;
+    typedef int Ints __attribute__((vector_size(length * sizeof(int))));
+
+    void place_baseline(const float* points, uint64_t* keys, float* weights) const { place_body(points, keys, weights); }
+    ICD_AVX2 void place_avx2(const float* points, uint64_t* keys, float* weights) const { place_body(points, keys, weights); }
+
+    ICD_INLINE void place_body(const float* points, uint64_t* keys, float* weights) const {
+        Vector coordinates[d], elevated[d + 1], rest[d + 1], sorted[d + 1];  // rest: from the nearest vertex of remainder 0
+        Ints nearest[d + 1], rank[d + 1], sum{};
+        for (int i = 0; i < d; ++i) load<length>(points + i * length, coordinates[i]);
+        elevate(coordinates, elevated);
         for (int i = 0; i <= d; ++i) {
-            const int multiple = static_cast<int>(std::lrint(elevated[i] * (1.0f / (d + 1))));
+            const Ints multiple = rounded(elevated[i] * (1.0f / (d + 1)));
             nearest[i] = multiple * (d + 1);
-            rest[i] = elevated[i] - static_cast<float>(nearest[i]);
+            rest[i] = elevated[i] - __builtin_convertvector(nearest[i], Vector);
+            rank[i] = Ints{};
             sum += multiple;
         }
         for (int i = 0; i < d; ++i)
             for (int j = i + 1; j <= d; ++j) {
-                const bool smaller = rest[i] < rest[j];
-                rank[i] += smaller;
-                rank[j] += !smaller;
+                const Ints smaller = rest[i] < rest[j];  // -1 where true
+                rank[i] -= smaller;
+                rank[j] += 1 + smaller;
             }
+        for (int i = 0; i <= d; ++i) sorted[i] = Vector{};
         for (int i = 0; i <= d; ++i) {  // bring the vertex back onto the hyperplane
             rank[i] += sum;
-            const int turn = rank[i] < 0 ? 1 : (rank[i] > d ? -1 : 0);
+            const Ints turn = (rank[i] > d) - (rank[i] < 0);
             rank[i] += turn * (d + 1);
             nearest[i] += turn * (d + 1);
+            const Vector part = (elevated[i] - __builtin_convertvector(nearest[i], Vector)) * (1.0f / (d + 1));
+            for (int r = 0; r <= d; ++r) sorted[r] = rank[i] == r ? part : sorted[r];
         }
-        std::array<float, d + 2> barycentric{};
-        std::array<int, d + 1> of_rank;
-        uint64_t key = 0;
-        for (int i = 0; i <= d; ++i) {
-            const float part = (elevated[i] - static_cast<float>(nearest[i])) * (1.0f / (d + 1));
-            barycentric[d - rank[i]] += part;
-            barycentric[d + 1 - rank[i]] -= part;
-            of_rank[rank[i]] = i;
-            if (i < d) key += static_cast<uint64_t>(nearest[i] + offset_[i]) * radix_[i];
-        }
-        barycentric[0] += 1.0f + barycentric[d + 1];
-        for (int corner = 0; corner <= d; ++corner) {
-            keys[corner] = key;
-            weights[corner] = barycentric[corner];
-            key += step(of_rank[d - corner]);
+        store<length>(sorted[d] + (1.0f - sorted[0]), weights);
+        for (int corner = 1; corner <= d; ++corner)
+            store<length>(sorted[d - corner] - sorted[d + 1 - corner], weights + corner * length);
+        for (int l = 0; l < length; ++l, keys += d + 1) {
+            int of_rank[d + 1];
+            uint64_t key = 0;
+            for (int i = 0; i <= d; ++i) {
+                of_rank[rank[i][l]] = i;
+                if (i < d) key += static_cast<uint64_t>(nearest[i][l] + offset_[i]) * radix_[i];
+            }
+            for (int corner = 0; corner <= d; ++corner) {
+                keys[corner] = key;
+                key += step(of_rank[d - corner]);
+            }
         }
     }
 
-  private:
-    std::array<float, d + 1> elevate(const float* point) const {
-        std::array<float, d + 1> elevated;
-        float sum = 0.0f;
+    // To the nearest whole number, halves to the even one.
+    ICD_INLINE Ints rounded(const Vector& values) const {
+        constexpr float rounder = 12582912.0f;  // 1.5 * 2^23: adding and subtracting it rounds what is below 2^22
+        if (small_) return __builtin_convertvector((values + rounder) - rounder, Ints);
+        Ints result;
+        for (int l = 0; l < length; ++l) result[l] = static_cast<int>(std::lrint(values[l]));
+        return result;
+    }
+
+    // Where coordinates lie on the hyperplane.
+    template <class Number>
+    ICD_INLINE void elevate(const Number* point, Number* elevated) const {
+        Number sum{};
         for (int i = d; i > 0; --i) {
-            const float scaled = point[i - 1] * scale_[i - 1];
+            const Number scaled = point[i - 1] * scale_[i - 1];
             elevated[i] = sum - static_cast<float>(i) * scaled;
             sum += scaled;
         }
         elevated[0] = sum;
-        return elevated;
     }
 
     std::array<float, d> scale_;
     std::array<int64_t, d> offset_;
     std::array<uint64_t, d + 1> radix_;
     uint64_t all_ = 0;
+    bool small_ = true;  // all coordinates
 };
 
 }  // namespace icd

@@ -169,7 +169,8 @@ void random_walk(const float* scores, const float* affinities, const int32_t* of
                         halves[0] + plane * grid.size + grid.at(y, 0));
 
     const auto step = use_avx2() ? step_avx2 : step_baseline;
-    const int workers = useful_threads(grid.height * grid.width, static_cast<int>(std::min<int64_t>(threads, grid.height)), 1024);
+    const int most = static_cast<int>(std::min<int64_t>(threads, grid.height));
+    const int workers = useful_threads(grid.height * grid.width, most, 1024);
     run_together(workers, [&](const Member& member) {
         for (int64_t i = 0; i < steps; ++i)
             member.share(grid.height, [&](int64_t begin, int64_t end) {

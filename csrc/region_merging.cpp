@@ -5,8 +5,8 @@
 // is merged; of equal pairs the first in row-major order. Region i < j takes the mean feature, weighted by size. Regions
 // need not touch. A feature of length zero is like no other: its cosine is 0.
 //
-// Every pair is compared, so nothing but the order of comparing can be saved. A search of a region finds its best partner among
-// all regions that are left; 8-bit sketches (region_sketch.h) tell which few pairs need their exact similarity. A pair is
+// Regions need not touch, so any two may be the next pair. A search of a region finds its best partner among all regions that
+// are left; 8-bit sketches (region_sketch.h) tell which few pairs need their exact similarity. A pair is
 // answered for by that of its two regions which was searched last, so a merge searches one region, the new one, and touches no
 // other. What a search found stands in a heap. When its partner is gone it still says that nothing better is left; only if its
 // turn comes are the runners-up compared, and only if these do not suffice is the region searched again.
@@ -17,7 +17,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 #include <queue>
 #include <vector>
 
@@ -42,7 +41,7 @@ struct Pair {
 // The rows whose similarity to one region can be high.
 class Shortlist {
   public:
-    static constexpr size_t length = 8;
+    static constexpr size_t length = 16;
 
     struct Row {
         int64_t row;
@@ -62,8 +61,8 @@ class Shortlist {
         return std::max_element(bounds.upper + first, bounds.upper + last) - bounds.upper;
     }
 
-    // The rows that can reach a similarity and, where a search is more than a few microseconds' work, the next ones until there
-    // are some more than `length`.
+    // The rows that can reach a similarity and, where a search is more than a few microseconds' work, the next ones until
+    // there are some more than `length`.
     void choose(const Bounds& bounds, float similarity) {
         rows_.clear();
         rest_ = bounds.count < 1024 ? similarity : similarity - slack_;
@@ -106,8 +105,7 @@ class Merger {
     Merger(const float* features, const int64_t* sizes, int64_t regions, int64_t channels, double area, int threads)
         : channels_(channels), area_(area), threads_(threads), features_(features, features + regions * channels),
           sizes_(sizes, sizes + regions), lengths_(regions), parent_(regions), versions_(regions, 0), region_of_row_(regions),
-          row_of_region_(regions), sketches_(regions, centre(regions)),
-          runners_up_(regions), rest_(regions) {
+          row_of_region_(regions), sketches_(regions, centre(regions)), runners_up_(regions), rest_(regions) {
         for (int64_t i = 0; i < regions; ++i) {
             parent_[i] = region_of_row_[i] = row_of_region_[i] = i;
             sketch(i);
@@ -147,9 +145,7 @@ class Merger {
         int32_t region, version;
     };
 
-    double dot(int64_t i, int64_t j) const {
-        return icd::dot(feature(i), feature(j), channels_);
-    }
+    double dot(int64_t i, int64_t j) const { return icd::dot(feature(i), feature(j), channels_); }
 
     float similarity(int64_t i, int64_t j) const {
         const double lengths = lengths_[i] * lengths_[j];
@@ -179,7 +175,7 @@ class Merger {
 
     void sketch(int64_t i) { sketches_.set(row_of_region_[i], feature(i), inverse_length(i), level(i)); }
 
-    // Find the best pair of region `i` with the regions of the rows from `begin` on, whose bounds are given; `i` is none of them.
+    // Find the best pair of region `i` with the regions of the rows from `begin` on, whose bounds are given without `i`'s.
     Pair best_pair(int64_t i, int64_t begin, const Shortlist::Bounds& bounds, Shortlist& list) {
         Pair best = pair(i, region_of_row_[begin + Shortlist::highest_row(bounds)]);
         list.choose(bounds, best.similarity);
@@ -240,14 +236,13 @@ class Merger {
     }
 
     void search_group(int64_t first, float* upper, float* highest, Shortlist& list, Pair* best) {
-        constexpr float none = -std::numeric_limits<float>::infinity();
         const int64_t regions = left(), count = regions - first, tiles = Sketches::tiles_of(count);
         const int64_t last = std::min(first + Sketches::group, regions);
         const bool together = last - first == Sketches::group;
         if (together) sketches_.upper_bounds(first, Sketches::group, first, regions, upper, highest);
         for (int64_t i = first; i < last && i + 1 < regions; ++i) {
             if (!together) sketches_.upper_bounds(i, 1, first, regions, upper, highest);
-            std::fill_n(upper, i + 1 - first, none);
+            Sketches::exclude(0, i + 1 - first, count, upper, highest);
             best[i] = best_pair(i, first, {count, upper, highest}, list);
             if (!together) continue;
             upper += count;
@@ -262,7 +257,7 @@ class Merger {
         upper_.resize(count);
         highest_.resize(Sketches::tiles_of(count));
         sketches_.upper_bounds(own, 1, 0, count, upper_.data(), highest_.data());
-        upper_[own] = -std::numeric_limits<float>::infinity();
+        Sketches::exclude(own, own + 1, count, upper_.data(), highest_.data());
         keep(i, best_pair(i, 0, {count, upper_.data(), highest_.data()}, list_));
     }
 

@@ -14,6 +14,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <limits>
 #include <numeric>
 #include <utility>
 
@@ -231,6 +232,12 @@ void Sketches::upper_bounds(int64_t first, int queries, int64_t begin, int64_t e
             highest[q * tiles + t] = upper_bounds_of_tile(first + q, from, rows, found + q * rows,
                                                           upper + q * (end - begin) + from - begin);
     }
+}
+
+void Sketches::exclude(int64_t begin, int64_t end, int64_t count, float* upper, float* highest) {
+    std::fill(upper + begin, upper + end, -std::numeric_limits<float>::infinity());
+    const int64_t first = begin / tile * tile;
+    highest[begin / tile] = largest(upper + first, std::min(tile, count - first));
 }
 
 // The highest of the bounds.

@@ -33,6 +33,8 @@ class Sketches {
     // For each of `queries` (1 or `group`) rows from `first` on: what is bounded for each of the rows begin..end is not above
     // `upper`, [queries][end - begin]. The highest of every `tile` of these follow in `highest`, [queries][tiles].
     void upper_bounds(int64_t first, int queries, int64_t begin, int64_t end, float* upper, float* highest) const;
+    // Take the rows begin..end, of one tile, out of such bounds of `count` rows.
+    static void exclude(int64_t begin, int64_t end, int64_t count, float* upper, float* highest);
     static int64_t tiles_of(int64_t rows) { return (rows + tile - 1) / tile; }
 
     // What is bounded is not above this.

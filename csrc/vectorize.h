@@ -37,6 +37,29 @@ ICD_INLINE void store(const Floats<length>& vector, float* to) {
     std::memcpy(to, &vector, sizeof vector);
 }
 
+// The largest and the sum of a vector's values, half with half.
+template <int length>
+ICD_INLINE float largest_of(const Floats<length>& vector) {
+    if constexpr (length == 2) return vector[0] > vector[1] ? vector[0] : vector[1];
+    else {
+        Floats<length / 2> low, high;
+        std::memcpy(&low, &vector, sizeof low);
+        std::memcpy(&high, reinterpret_cast<const char*>(&vector) + sizeof low, sizeof high);
+        return largest_of<length / 2>(low > high ? low : high);
+    }
+}
+
+template <int length>
+ICD_INLINE float sum_of_all(const Floats<length>& vector) {
+    if constexpr (length == 2) return vector[0] + vector[1];
+    else {
+        Floats<length / 2> low, high;
+        std::memcpy(&low, &vector, sizeof low);
+        std::memcpy(&high, reinterpret_cast<const char*>(&vector) + sizeof low, sizeof high);
+        return sum_of_all<length / 2>(low + high);
+    }
+}
+
 // True where the processor has AVX2 and the environment does not say ICD_AVX2=0.
 inline bool use_avx2() {
 #if defined(__x86_64__)
@@ -50,7 +73,8 @@ inline bool use_avx2() {
 #endif
 }
 
-// Define name(parameters) from name_body(arguments), compiled for both instruction sets; the second for a template over `lanes`.
+// Define name(parameters) from name_body(arguments), compiled for both instruction sets; the second one for a template over
+// `lanes`.
 #define ICD_DISPATCH(name, parameters, arguments)                   \
     void name##_baseline parameters { name##_body arguments; }      \
     ICD_AVX2 void name##_avx2 parameters { name##_body arguments; } \

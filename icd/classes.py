@@ -6,6 +6,7 @@ Class numbers everywhere in the package: 0 background, 1..C foreground, 255 igno
 from __future__ import annotations
 
 import difflib
+from collections import Counter
 
 import numpy as np
 
@@ -32,8 +33,24 @@ CLASS_LISTS = {"voc": VOC_CLASSES, "coco": COCO_CLASSES}
 """Class names that go by a name of their own in `--classes`."""
 
 
+class KnownClasses(tuple):
+    """Class names beside which there may be others, which count for nothing.
+
+    Attributes
+    ----------
+    unknown : collections.Counter
+        How often each other name came up in this process.
+    """
+
+    def __new__(cls, names):
+        """Make it of the names."""
+        classes = super().__new__(cls, names)
+        classes.unknown = Counter()
+        return classes
+
+
 def class_number(name: str, classes, where) -> int:
-    """The number 1..C of a class name.
+    """The number 1..C of a class name; 0 for an unknown one beside `KnownClasses`.
 
     Parameters
     ----------
@@ -50,10 +67,14 @@ def class_number(name: str, classes, where) -> int:
     """
     if name in classes:
         return classes.index(name) + 1
+    if isinstance(classes, KnownClasses):
+        classes.unknown[name] += 1
+        return 0
     close = difflib.get_close_matches(name, classes, 1)
     lists = [key for key, names in CLASS_LISTS.items() if name in names]
     remedy = f"Did you mean {close[0]!r}? " if close else ""
-    remedy += f"Name your own classes with --classes {' or '.join([*lists, 'FILE'])}."
+    remedy += f"Name your own classes with --classes {' or '.join([*lists, 'FILE'])}"
+    remedy += ", or leave these tags out with --ignore-unknown-tags."
     given = ", ".join(classes) if len(classes) <= 10 else f"the {len(classes)} given"
     raise InputError(where, f"class names among {given}", f"{name!r}", remedy)
 

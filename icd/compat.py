@@ -170,6 +170,46 @@ def load_mxnet():
     return mxnet
 
 
+def load_gluoncv():
+    """Import GluonCV, whose packages of the last years swallow what keeps them from being imported.
+
+    Returns
+    -------
+    module
+        ``gluoncv``, with its ``model_zoo``.
+
+    Raises
+    ------
+    MXNetUnavailable
+        It is not installed, or cannot be imported here; the message says why and what to install.
+    """
+    load_mxnet()
+    wanted = "GluonCV, whose networks are asked for"
+    if importlib.util.find_spec("gluoncv") is None:
+        raise MXNetUnavailable("gluoncv", wanted, "not installed", f"Run: pip install '{wheels.GLUONCV}'")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            import gluoncv
+            import gluoncv.model_zoo  # raises what the package itself passes over in silence
+    except Exception as error:  # a missing library, torch beside it, ...
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise MXNetUnavailable("gluoncv", wanted, reason[:300], _gluoncv_remedy(reason)) from error
+    return gluoncv
+
+
+def _gluoncv_remedy(reason: str) -> str:
+    """What to do about an import of GluonCV that fails."""
+    missing = re.search(r"No module named '(\w+)", reason)
+    if missing:
+        return f"Run: pip install {missing.group(1)}"
+    if "torch" in reason:
+        return "GluonCV refuses torch 2 and newer: use an environment without torch, or with torch<2"
+    if "libGL" in reason:
+        return "On Debian or Ubuntu: apt-get install libgl1, or take opencv-python-headless"
+    return f"Run: pip install --force-reinstall --no-deps '{wheels.GLUONCV}'"
+
+
 def __getattr__(name: str):
     if name != "mx":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import cv2
 import numpy as np
 
@@ -32,6 +34,32 @@ def maps_on_image(scores: ScoreMaps) -> np.ndarray:
         maps = _on_image(maps, scores)
         fused = maps if fused is None else _FUSE[scores.fusion](fused, maps)
     return fused
+
+
+def strided_maps(scores: ScoreMaps, stride: int = 4) -> np.ndarray:
+    """Resize score maps to every `stride`-th pixel of their image and fuse their scales: what random walks start from.
+
+    Grids of the whole image are resized straight to the new size, as IRN and VWE do (spec vwe 5, step 3); where the image
+    fills only a part of the grids' frame, they are resized to the image first.
+
+    Parameters
+    ----------
+    scores : ScoreMaps
+    stride : int
+
+    Returns
+    -------
+    numpy.ndarray, shape (L, (H - 1) // stride + 1, (W - 1) // stride + 1), float32
+    """
+    size = tuple((side - 1) // stride + 1 for side in scores.size)
+    frame, content = scores.frame[:2], scores.frame[2:]
+    if frame not in (content, tuple(-(-side // _ROUNDED) * _ROUNDED for side in content)):
+        maps = maps_on_image(scores)
+        scores = ScoreMaps(scores.classes, maps, scores.size, (*scores.size, *scores.size))
+    return maps_on_image(dataclasses.replace(scores, size=size, frame=(*size, *size)))
+
+
+_ROUNDED = 16  # IRN's frames are the image's size rounded up to a multiple of this
 
 
 def as_float(maps: np.ndarray) -> np.ndarray:
@@ -119,13 +147,17 @@ def _resize(plane: np.ndarray, size) -> np.ndarray:
 
 
 def _resize_corners(plane: np.ndarray, size) -> np.ndarray:
-    rows, columns = (_corner_weights(old, new) for old, new in zip(plane.shape, size))
+    rows, columns = (interpolation(old, new, "corners") for old, new in zip(plane.shape, size))
     return rows @ plane @ columns.T
 
 
-def _corner_weights(old: int, new: int) -> np.ndarray:
-    """The matrix (new, old) of linear interpolation with the outermost points on each other."""
-    position = np.arange(new, dtype=np.float32) * np.float32((old - 1) / max(new - 1, 1))
+def interpolation(old: int, new: int, alignment: str) -> np.ndarray:
+    """The matrix (new, old), float32, of linear interpolation along one axis; `alignment` as in `icd.files.ScoreMaps`."""
+    places = np.arange(new, dtype=np.float32)
+    if alignment == "corners":
+        position = places * np.float32((old - 1) / max(new - 1, 1))
+    else:
+        position = np.maximum((places + np.float32(0.5)) * np.float32(old / new) - np.float32(0.5), 0)
     low = np.minimum(position.astype(int), old - 1)
     high = np.minimum(low + 1, old - 1)
     share = position - low

@@ -20,6 +20,7 @@ import numpy as np
 import icd
 from icd.errors import InputError
 from icd.files import read_json, read_list, write_json
+from icd.files.records import checked_run
 
 FILE = "run.json"
 _PACKAGES = ("mxnet", "numpy", "opencv-python-headless", "opencv-python", "Pillow", "scipy", "pydensecrf2")
@@ -88,15 +89,12 @@ def read_run(folder) -> dict:
     Raises
     ------
     InputError
-        The file is damaged or holds something else than a JSON object.
+        The file is damaged, or an entry has another type than we write.
     """
     path = Path(folder) / FILE
     if not path.is_file():
         return {}
-    run = read_json(path)
-    if not isinstance(run, dict):
-        raise InputError(path, "a JSON object", f"a {type(run).__name__}")
-    return run
+    return checked_run(path, read_json(path, "a JSON object"))
 
 
 def run_of(folder) -> dict:

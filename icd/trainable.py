@@ -75,6 +75,15 @@ class Trainable(mx.gluon.Block):
     def prepare(self, num_images: int, batch_size: int) -> None:
         """Set up the state that depends on the training set, on a fresh start only."""
 
+    def conclude(self, batches) -> None:
+        """Set up the state that depends on the trained weights, once, after the last step.
+
+        Parameters
+        ----------
+        batches : icd.data.batches.InferenceBatches
+            The training images, shown as `presentation` says where the trainable has one.
+        """
+
     def gather(self, outputs: list, parts: list, world) -> dict:
         """Compute what the paper takes over the whole batch, and update the kept state, once a step and without gradient.
 
@@ -125,11 +134,14 @@ class Method(Trainable):
     fusion, alignment, normalization : str
         How the score maps of several views become one, how they lie on the image, and what makes shares of them: see
         `icd.files.ScoreMaps`.
+    mirror_fusion : {"sum", "max"}
+        How the score maps of an image and of its mirror image become one, before scales do.
     """
 
     score_maps: dict
     map_type = "float32"
     fusion, alignment, normalization = "sum", "centres", "maximum"
+    mirror_fusion = "sum"
 
     @staticmethod
     def presentation(recipe, infer_size: int):

@@ -21,6 +21,7 @@ ALWAYS = [
     "tensorboardX>=2.5",
     "msgspec>=0.18",
     "pycocotools>=2.0.5",
+    "safetensors>=0.3",
 ]
 # OpenCV 4.12 wants NumPy 2, which MXNet cannot work with.
 OPENCV, OPENCV_HEADLESS = "opencv-python>=4.5,<4.12", "opencv-python-headless>=4.5,<4.12"

@@ -30,6 +30,11 @@ What is not compared: the gradient of the superpixel refinement (the original le
 original's order of updates there depends on timing; ours gives one device's result), whole training runs (the pretrained
 VGG-16 is not at hand).
 
+VWL-M's published training stops in its first step ("one_hot is only applicable to index tensor"): its network hands out
+the soft assignment where the program wants the numbers of the words. The golden was made with the argument of the largest
+put in between, and so is ours; the bank's random cells are those that the golden recorded. IRN's golden has no training
+steps and no instance labels.
+
 What differs on purpose stands in [architecture.md](architecture.md).
 
 """

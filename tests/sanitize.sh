@@ -32,6 +32,6 @@ import icd._native
 built = Path(icd._native.__file__)
 assert "build/sanitize" in built.as_posix(), built
 folder, *options = sys.argv[1:]
-tests = [f"{folder}/test_{name}.py" for name in ("superpixels", "crf", "random_walk", "path_affinity", "kernels_fuzz")]
+tests = [f"{folder}/test_{name}.py" for name in ("superpixels", "crf", "random_walk", "path_affinity", "arguments", "kernels_fuzz")]
 sys.exit(pytest.main(["-q", "-p", "no:cacheprovider", *tests, *options]))
 PYTHON

@@ -9,7 +9,7 @@ from icd.errors import InputError
 from icd.files import ScoreMaps, write_score_maps
 from icd.foreign.layouts import find_score_maps, read_layout, write_layout
 from icd.foreign.numpy_files import read_npy, write_npy
-from icd.grid import maps_on_image
+from icd.grid import maps_on_image, strided_maps
 
 SIZE = (45, 61)
 
@@ -48,7 +48,7 @@ def test_icd_needs_tags_and_size(scores, tmp_path):
     assert (found.frame, found.size) == (scores.frame, scores.size)
     with pytest.raises(InputError, match="tags"):
         read_layout(path)
-    with pytest.raises(InputError, match=r"\(3, 65, 65\) for 2 tags"):
+    with pytest.raises(InputError, match=r"\(3, 65, 65\) of float32 for 2 tags"):
         read_layout(path, tags=(3, 8), size=SIZE)
     with pytest.raises(InputError, match="at most 513"):
         read_layout(path, tags=(3, 8, 20), size=(600, 400))
@@ -98,3 +98,19 @@ def test_faults_are_named(scores, tmp_path):
     with pytest.raises(InputError, match="513 x 513 frame"):
         write_layout(tmp_path, "x", read_layout(write_layout(tmp_path, "y", scores, "psa")), "icd")
     assert isinstance(read_npy(tmp_path / "text.npy"), dict)
+
+
+def test_strided_maps_lie_where_the_maps_on_the_image_do(scores):
+    """Also where the image fills a part of the frame only: a ramp along the frame stays the ramp."""
+    ramp = np.tile(np.arange(65, dtype=np.float32), (1, 65, 1))
+    for frame, size in (
+        ((513, 513, 500, 375), (500, 375)),
+        ((512, 512, 500, 500), (500, 500)),
+        ((45, 61, 45, 61), SIZE),
+    ):
+        maps = ScoreMaps(np.array([3], np.int16), ramp, size, frame)
+        strided, whole = strided_maps(maps), maps_on_image(maps)
+        assert strided.shape == (1, (size[0] - 1) // 4 + 1, (size[1] - 1) // 4 + 1)
+        # IRN's frame of the next multiple of 16 is squeezed, as its program does: up to 12 of 512 pixels.
+        limit = 65 * 12 / 512 + 0.3 if frame[0] == 512 else 65 * 2.5 / size[1] + 0.1
+        assert np.abs(strided[0, 5] - whole[0, 20, ::4]).max() < limit

@@ -64,6 +64,8 @@ class ResNet(Backbone):
         dilation = self.dilations[self.stride] if dilation is None else dilation
         if dilation not in DILATIONS:
             raise ValueError(f"dilation must be one of {DILATIONS}, not {dilation!r}")
+        if multi_grid is not None and len(multi_grid) != self.blocks[-1]:
+            raise ValueError(f"multi_grid must have {self.blocks[-1]} factors, not {len(multi_grid)}")
         stem = _deep_stem() if self.deep_stem else _stem()
         stem.add(nn.MaxPool2D(3, 2, 1, ceil_mode=self.ceil_mode, prefix=""))
         channels = 128 if self.deep_stem else 64
@@ -111,7 +113,7 @@ def stage_plan(blocks, target_stride: int, dilation: str, multi_grid=None) -> li
         total *= step
         row = [dilated if dilation == "throughout" else before] + [dilated] * (count - 1)
         if multi_grid and number == len(blocks) - 1:
-            row = [dilated * factor for factor, _ in zip(multi_grid, row)]
+            row = [dilated * factor for factor in multi_grid]
         plan.append((step, total, row))
     return plan
 

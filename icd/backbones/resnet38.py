@@ -87,7 +87,7 @@ class ResNet38(Backbone):
             x, activation = block(x)
             if block.name_of_block in TAPS:
                 taps[TAPS[block.name_of_block]] = activation
-        taps["conv6"] = F.relu(self.bn7(x))
+        taps["conv6"] = _relu(F, self.bn7(x))
         if "conv6" in self._frozen:
             taps["conv6"] = F.BlockGrad(taps["conv6"])
         return taps
@@ -121,6 +121,11 @@ def _norm(name, channels):
     return nn.BatchNorm(epsilon=1e-5, momentum=0.9997, in_channels=channels, prefix=f"{name}_")
 
 
+def _relu(F, x):
+    # Not F.relu: between a batch norm and BlockGrad its gradient, asked for, ends the process (MXNet 1.9.1).
+    return F.Activation(x, act_type="relu")
+
+
 class Block(HybridBlock):
     """A residual block with activation first; calling it gives its output and its first activation.
 
@@ -142,7 +147,7 @@ class Block(HybridBlock):
 
     def hybrid_forward(self, F, x):
         """Map x (N, channels, h, w) to the block's output and first activation."""
-        activation = F.relu(self.norm(x))
+        activation = _relu(F, self.norm(x))
         if self.blocks_gradient:
             activation = F.BlockGrad(activation)
         shortcut = x if self.shortcut is None else self.shortcut(activation)

@@ -1,6 +1,7 @@
 """One table of several runs, from their run.json and scores.json; repeated runs with mean and spread.
 
 icd compare snapshot/seed0 snapshot/seed1 snapshot/seed2 --markdown
+icd compare snapshot/seed0 theirs.json
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from icd.files import write_json
 
 def add_arguments(parser) -> None:
     """Add the command's arguments to an `argparse` parser."""
-    parser.add_argument("runs", nargs="+", help="run folders")
+    parser.add_argument("runs", nargs="+", help="run folders, or files that `icd evaluate --json` wrote")
     parser.add_argument("--markdown", action="store_true", help="tables in Markdown")
     parser.add_argument("--json", help="write the comparison to this file")
 

@@ -4,7 +4,8 @@ icd convert eps checkpoint_eps.pth eps.params
 icd convert torchvision-vgg16 vgg16-397923af.pth data/pretrained/vgg16_torchvision.params
 icd convert eps eps.params checkpoint.pth --reverse
 
-Nothing that a checkpoint names is run, and neither torch nor Caffe is needed. Every array must be known, complete and finite.
+A .safetensors file is read too; prefixes such as "module." are taken away and named. Nothing that a checkpoint names is run,
+and neither torch nor Caffe is needed. Every array must be known, complete and finite.
 """
 
 from __future__ import annotations
@@ -34,10 +35,12 @@ def run(arguments) -> int:
     done = work(arguments.family, arguments.source, arguments.target)
     sizes = "".join(f", {number} {word}" for word, number in done.sizes.items())
     print(f"{arguments.target}: {arguments.family} ({done.network}), {done.arrays} arrays{sizes}")
+    if done.codebook:
+        print(f"  with the codebook {done.codebook}")
     if done.aliases:
         print(f"  {done.aliases} further keys of the same arrays")
     for meaning, number in done.ignored.items():
         print(f"  left aside: {meaning}, {number} keys")
     if done.beside:
-        print(f"  left aside: {', '.join(done.beside)}, which stand beside the state dict")
+        print(f"  left aside: {', '.join(done.beside)}")
     return 0

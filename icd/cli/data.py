@@ -6,9 +6,11 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from icd.cli.flags import at_least
 from icd.data.check import RunFolders, check_run
 from icd.data.dataset import require_folder
 from icd.data.embedded import prepare_embedded
+from icd.data.images import image_path
 from icd.data.voc import derive_lists, link_folders
 from icd.errors import InputError
 from icd.files import read_classes, read_list, write_atomic
@@ -73,7 +75,7 @@ def _add_coco(parser) -> None:
     parser.add_argument("--classes", default="coco", help="coco, or a file of class names (default: coco)")
     parser.add_argument("--no-masks", action="store_true", help="write the list only")
     parser.add_argument(
-        "--workers", type=int, default=available_cores(), help="processes (default: all cores)"
+        "--workers", type=at_least(0), default=available_cores(), help="processes (default: all cores)"
     )
     parser.set_defaults(data_function=_coco)
 
@@ -91,8 +93,7 @@ def _coco(arguments) -> int:
     path = arguments.output / f"{arguments.instances.stem.replace('instances_', '', 1)}.txt"
     write_atomic(path, ("\n".join(ids) + "\n").encode())
     print(f"{path}: {len(ids)} ids with tags")
-    there = {image.stem for image in arguments.image_root.glob("*.jpg")}
-    missing = [image_id for image_id in ids if image_id not in there]
+    missing = [image_id for image_id in ids if not image_path(arguments.image_root, image_id).is_file()]
     if missing:
         some = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
         print(f"missing: {arguments.image_root}: {len(missing)} of the {len(ids)} ids have no image: {some}")
@@ -100,8 +101,13 @@ def _coco(arguments) -> int:
         from icd.data.coco_masks import write_coco_masks
 
         masks = arguments.output / "SegmentationClass"
-        drawn = write_coco_masks(arguments.instances, classes, ids, masks, arguments.workers)
+        drawn, bare = write_coco_masks(arguments.instances, classes, ids, masks, arguments.workers)
         print(f"{masks}: {drawn} masks drawn, {len(ids) - drawn} were there")
+        if bare:
+            print(
+                f"WARNING {len(bare)} of them have an object without outline: its box is 255 there, which is not scored "
+                f"({', '.join(bare[:3])}{', ...' if len(bare) > 3 else ''})"
+            )
     return 2 if missing else 0
 
 
@@ -118,7 +124,7 @@ def _add_check(parser) -> None:
     parser.add_argument("--saliency-root", help="folder of saliency maps <id>.png")
     parser.add_argument("--eval-root", help="folder of true masks <id>.png")
     parser.add_argument(
-        "--workers", type=int, default=available_cores(), help="processes (default: all cores)"
+        "--workers", type=at_least(0), default=available_cores(), help="processes (default: all cores)"
     )
     parser.set_defaults(data_function=_check)
 

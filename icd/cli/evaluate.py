@@ -30,6 +30,8 @@ from icd.files import read_classes, read_list, write_json
 from icd.foreign.layouts import LAYOUTS
 from icd.provenance import describe_file, plain, run_of, supervision_of, versions
 
+_MOST_THRESHOLDS = 10_000
+
 
 def add_arguments(parser) -> None:
     """Add the command's arguments to an `argparse` parser."""
@@ -239,10 +241,13 @@ def _thresholds(text):
     try:
         first, last, step = (float(part) for part in text.split(":"))
         count = round((last - first) / step)
-        if count < 0:
+        if not 0 <= count < _MOST_THRESHOLDS:
             raise ValueError
     except (ValueError, ArithmeticError):
-        raise InputError("--thresholds", "first:last:step, such as 0:0.59:0.01", repr(text)) from None
+        expected = f"first:last:step, such as 0:0.59:0.01, at most {_MOST_THRESHOLDS} thresholds"
+        raise InputError(
+            "--thresholds", expected, repr(text), "Take a larger step or a shorter range."
+        ) from None
     return [round(first + k * step, 10) for k in range(count + 1)]
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from functools import partial as bind
 from pathlib import Path
 
+from icd.cli.flags import at_least
 from icd.data.images import image_path, read_image_size
 from icd.data.tags import open_tags
 from icd.evaluate.archive import COMPETITIONS, write_voc_archive
@@ -37,7 +38,7 @@ def add_arguments(parser) -> None:
     maps.add_argument("--tags", help="folder of <id>.xml or file of tags, which the layout icd needs")
     maps.add_argument("--images", help="folder of <id>.jpg, which the layout icd needs for their sizes")
     maps.add_argument("--classes", help="voc, coco, or a file of foreground class names (default: voc)")
-    maps.add_argument("--workers", type=int, help="processes (default: all cores)")
+    maps.add_argument("--workers", type=at_least(1), help="processes (default: all cores)")
     maps.set_defaults(export_function=_export_maps)
     voc = commands.add_parser("voc", help="masks as the archive of the VOC server")
     voc.add_argument("source", help="folder of masks")
@@ -56,19 +57,24 @@ def run(arguments) -> int:
 def _export_maps(arguments) -> int:
     ids = read_list(arguments.list)
     chunks = [ids[start : start + _CHUNK] for start in range(0, len(ids), _CHUNK)]
-    tags = arguments.tags and open_tags(arguments.tags, read_classes(arguments.classes))
-    convert = bind(_convert, arguments=arguments, tags=tags)
+    classes = read_classes(arguments.classes)
+    tags = arguments.tags and open_tags(arguments.tags, classes)
+    number = (
+        len(classes) if arguments.classes else None
+    )  # maps of another program's own classes can be exported too
+    convert = bind(_convert, arguments=arguments, tags=tags, classes=number)
     done = sum(map_on_cores(convert, chunks, arguments.workers))
     write_derived_run(arguments.target, arguments.source, layout=arguments.to)
     print(f"{arguments.target}: {done} score maps as {arguments.to}")
     return 0
 
 
-def _convert(ids, arguments, tags) -> int:
+def _convert(ids, arguments, tags, classes) -> int:
     for image_id in ids:
         own_tags = tags and tags.read(image_id)
         size = arguments.images and read_image_size(image_path(arguments.images, image_id))
-        scores = read_layout(find_score_maps(arguments.source, image_id), arguments.layout, own_tags, size)
+        path = find_score_maps(arguments.source, image_id)
+        scores = read_layout(path, arguments.layout, own_tags, size, classes)
         write_layout(Path(arguments.target), image_id, scores, arguments.to)
     return len(ids)
 

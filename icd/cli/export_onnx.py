@@ -114,6 +114,7 @@ def facts_of(trained: TrainedMethod) -> dict:
         "input": INPUT_CONVENTION,
         "presentation": {type(presentation).__name__: asdict(presentation)},
         "fusion": method.fusion,
+        "mirror_fusion": method.mirror_fusion,
         "alignment": method.alignment,
         "normalization": method.normalization,
         "map_type": method.map_type,

@@ -8,7 +8,7 @@ import sys
 
 import icd
 from icd.cli.flags import HelpFormatter
-from icd.errors import InputError
+from icd.errors import InputError, os_error_text, printable
 
 COMMANDS = {
     "doctor": "say what is installed and which devices work",
@@ -49,20 +49,19 @@ def main(argv=None) -> int:
         if name == chosen:  # only its module is imported: `icd evaluate` must not need MXNet
             try:
                 module = importlib.import_module(f"icd.cli.{name.replace('-', '_')}")
+                subparser = subparsers.add_parser(
+                    name,
+                    help=help_line,
+                    description=module.__doc__,
+                    formatter_class=HelpFormatter,
+                    add_help=not hasattr(module, "ChainHelp"),
+                )
+                if hasattr(module, "ChainHelp"):
+                    about = "show this and what is known of the chain"
+                    subparser.add_argument("-h", "--help", action=module.ChainHelp, help=about)
+                module.add_arguments(subparser)  # some choices need what may not be installed, MXNet for one
             except ImportError as error:
                 return explain_import(error)
-            subparser = subparsers.add_parser(
-                name,
-                help=help_line,
-                description=module.__doc__,
-                formatter_class=HelpFormatter,
-                add_help=not hasattr(module, "ChainHelp"),
-            )
-            if hasattr(module, "ChainHelp"):
-                subparser.add_argument(
-                    "-h", "--help", action=module.ChainHelp, help="show this and what is known of the chain"
-                )
-            module.add_arguments(subparser)
         else:
             subparsers.add_parser(name, help=help_line)
 
@@ -75,7 +74,10 @@ def main(argv=None) -> int:
 
 def explain_import(error: ImportError) -> int:
     """Say in one line that something is not installed or built (OpenCV, the kernels, …); return the exit status."""
-    print(f"error: {error}. Run `python -m icd.cli.main doctor`: it says what to do", file=sys.stderr)
+    print(
+        f"error: {printable(error, 600)}. Run `python -m icd.cli.main doctor`: it says what to do",
+        file=sys.stderr,
+    )
     return 1
 
 
@@ -90,8 +92,17 @@ def guarded(run, arguments) -> int:
         return explain_import(error)
     except BrokenPipeError:
         return 1
-    except (ArithmeticError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+    except OSError as error:
+        print(f"error: {os_error_text(error)}", file=sys.stderr)
+        return 1
+    except ArithmeticError as error:
+        print(f"error: {printable(error)}", file=sys.stderr)
+        return 1
+    except MemoryError:
+        print(
+            "error: the memory is used up. Fewer --workers, smaller images or fewer regions need less.",
+            file=sys.stderr,
+        )
         return 1
     except KeyboardInterrupt:
         print("stopped; the same call goes on from here (training: with --resume)", file=sys.stderr)

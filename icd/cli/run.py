@@ -102,7 +102,15 @@ def _add_ours(group, original) -> None:
     add_place(group, "truth", "[data/VOC2012/SegmentationClassAug]", original)
     add_place(group, "truth-list", "[--infer-list]", original)
     add("--infer-list", type=Path, help="ids to localize and to make masks of [--list]")
-    add("--val-list", type=Path, help="ids to score a segmentation network on")
+    add(
+        "--ignore-unknown-tags",
+        action="store_true",
+        help="leave out tags of classes that are not in --classes, and count them",
+    )
+    add("--val-list", type=Path, help="ids to score a segmentation network on [data/VOC2012/val.txt]")
+    add("--masks", type=Path, help="chain segment: folder of masks <id>.png to train on, of any program")
+    add("--network", help="segmentation network: deeplab_v1, deeplab_aspp, deeplab_v2, largefov, or gluoncv:NAME such as "
+        "gluoncv:deeplab_resnet101_voc [the chain's]")  # fmt: skip
     add("--backbone", help="of everything that is trained [the method's own; small for the embedded set]")
     add("--recipe", help="published run whose hyper-parameters are the defaults [voc]")
     add("--seed", type=at_least(0), default=0, help="of everything random [0]")
@@ -177,7 +185,16 @@ def make_stages(arguments) -> tuple:
     data = _data_set(arguments)
     out = arguments.out or Path("snapshot") / Path(arguments.chain).stem
     resume = arguments.resume or arguments.begin_epoch > 0
-    job = Job(data, out, arguments.gpus, arguments.seed, arguments.workers, resume, shard(arguments.shard))
+    job = Job(
+        data,
+        out,
+        arguments.gpus,
+        arguments.seed,
+        arguments.workers,
+        resume,
+        shard(arguments.shard),
+        arguments.ignore_unknown_tags,
+    )
     stages = build_chain(arguments.chain, job, _changes(arguments, data, lines))
     only = tuple(arguments.only)
     if arguments.only_gen_seeds:
@@ -200,6 +217,7 @@ def _data_set(arguments):
         "truth_list",
         "infer_list",
         "val_list",
+        "masks",
     )
     data = find_data_set(arguments.data, {name: getattr(arguments, name) for name in names})
     if data.name == "embedded" and arguments.data is None:
@@ -235,6 +253,8 @@ def _changes(arguments, data, lines):
         if getattr(arguments, name) and stage in lines:
             stages.setdefault(stage, {})[name] = getattr(arguments, name)
     everywhere.update(_mask_settings(arguments, data, lines))
+    if arguments.network and "segment" in lines:
+        stages.setdefault("segment", {})["trainable"] = arguments.network
     taken = {stage: Path(path) for stage, path in (_pair("--take", text) for text in arguments.take)}
     return Changes(everywhere, stages, arguments.recipe, arguments.backbone, arguments.pretrained, taken)
 

@@ -127,7 +127,7 @@ class ScaledCrop:
 class LongSideCrop:
     """Resize to a random long side (bicubic, saliency too), mirror, jitter colours, crop or place in a crop of mean colour.
 
-    Source: Ahn & Kwak, CVPR 2018 (PSA), and all that is derived from its code; spec eps 4.
+    Source: Ahn & Kwak, CVPR 2018 (PSA), and all that is derived from its code; spec eps 4, vwe 4.1.
 
     Attributes
     ----------
@@ -135,11 +135,14 @@ class LongSideCrop:
         Side S of the square crop.
     shortest, longest : int
         Bounds of the long side, both possible.
+    jitter : bool
+        Whether colours are jittered; not in IRN and VWE.
     """
 
     size: int
     shortest: int
     longest: int
+    jitter: bool = True
 
     def __call__(self, image, planes, random) -> tuple:
         """Crop an image, (S, S, 3) float32, and its planes."""
@@ -151,7 +154,8 @@ class LongSideCrop:
             size = round(height * long_side / width), long_side
         mirror = random.rand() < 0.5
         plain = Geometry(size, mirror, None, None, self.size)
-        image = jitter_colours(plain.resized(image, pillow(Image.BICUBIC)), random).astype(np.float32)
+        image = plain.resized(image, pillow(Image.BICUBIC))
+        image = (jitter_colours(image, random) if self.jitter else image).astype(np.float32)
         rows, columns = (window(n, self.size, random) for n in image.shape[:2])
         geometry = plain._replace(rows=rows, columns=columns)
         crops = geometry.crop_planes(planes, pillow(Image.BICUBIC), pillow(Image.NEAREST), random)
@@ -182,6 +186,36 @@ class SquareCrop:
         geometry = plain._replace(rows=(top, 0, self.size), columns=(left, 0, self.size))
         crops = geometry.crop_planes(planes, pillow(Image.BILINEAR), pillow(Image.NEAREST), random)
         return geometry.cropped(image, 0), crops
+
+
+@dataclass(frozen=True)
+class UniformScaleCrop:
+    """Scale by a random factor (bicubic; labels nearest), mirror, crop or place in a crop of mean colour.
+
+    Source: Ahn, Cho & Kwak, CVPR 2019 (IRN), spec irn 4.3.
+
+    Attributes
+    ----------
+    size : int
+        Side S of the square crop.
+    least, most : float
+        Bounds of the factor, of which all values are as likely.
+    """
+
+    size: int
+    least: float
+    most: float
+
+    def __call__(self, image, planes, random) -> tuple:
+        """Crop an image, (S, S, 3) float32, and its planes."""
+        factor = random.uniform(self.least, self.most)
+        size = tuple(max(1, round(n * factor)) for n in image.shape[:2])
+        mirror = random.rand() < 0.5
+        rows, columns = (window(n, self.size, random) for n in size)
+        geometry = Geometry(size, mirror, rows, columns, self.size)
+        image = geometry.resized(image, pillow(Image.BICUBIC)).astype(np.float32)
+        crops = geometry.crop_planes(planes, pillow(Image.BICUBIC), pillow(Image.NEAREST), random)
+        return geometry.cropped(image, np.float32(MEAN_COLOUR)), crops
 
 
 def pad(values: np.ndarray, size: int, fill) -> np.ndarray:

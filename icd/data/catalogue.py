@@ -40,6 +40,8 @@ class DataSet:
         Ids to score; those of `infer_list` where it is None.
     val_list : Path
         Ids that a trained segmentation network is scored on.
+    masks : Path
+        Folder of masks to train a segmentation network on, for the chain `segment`.
     sample : int
         Use only the first ids of `list`; 0: all.
     recipe, backbone : str
@@ -48,6 +50,8 @@ class DataSet:
         Side of the inference frame.
     use_saliency : bool
         Whether seeds with saliency are made unasked.
+    expected : int
+        Images of `list` where it is complete, for plans that are made before the data are at hand.
     """
 
     name: str
@@ -61,11 +65,13 @@ class DataSet:
     truth: Path = None
     truth_list: Path = None
     val_list: Path = None
+    masks: Path = None
     sample: int = 0
     recipe: str = None
     backbone: str = None
     infer_size: int = 513
     use_saliency: bool = False
+    expected: int = 0
 
     @cached_property
     def ids(self) -> list:
@@ -117,6 +123,7 @@ def voc(places: dict) -> DataSet:
         saliency=Path("data/saliency/saliency_aug"),
         truth=truth if truth.is_dir() else None,
         val_list=val if val.is_file() else None,
+        expected=10582,
     )
 
 
@@ -132,6 +139,7 @@ def coco(places: dict) -> DataSet:
         saliency=COCO / "saliency",
         truth=truth if truth.is_dir() else None,
         recipe="coco",
+        expected=82783,
     )
 
 

@@ -17,10 +17,12 @@ from typing import List, Union
 import msgspec
 
 from icd.classes import class_number
-from icd.errors import InputError
+from icd.errors import InputError, reason_of
+from icd.files import check_id
 
 _WANTED = "COCO's instances (JSON with images, annotations and categories)"
 _RESTORE = "Restore the file from its source."
+_BOM = b"\xef\xbb\xbf"  # what Windows puts before UTF-8
 
 
 # msgspec evaluates these types, also on Python 3.8; hence typing's names, and no `from __future__` above.
@@ -35,6 +37,7 @@ class _Annotation(msgspec.Struct, gc=False):
     image_id: int
     category_id: int
     segmentation: msgspec.Raw = msgspec.Raw(b"null")
+    bbox: msgspec.Raw = msgspec.Raw(b"null")
     iscrowd: Union[int, bool] = 0
 
 
@@ -51,11 +54,12 @@ class _File(msgspec.Struct):
 
 @dataclass(frozen=True)
 class Outline:
-    """The region of an object or a crowd: its class 1..C and its segmentation as it stands in the file (JSON)."""
+    """The region of an object or a crowd: its class 1..C, its segmentation and its box as they stand in the file (JSON)."""
 
     number: int
     crowd: bool
     segmentation: bytes
+    box: bytes = b"null"
 
 
 @dataclass(frozen=True)
@@ -119,24 +123,28 @@ def read_instances(path, classes, wanted):
     for image in content.images:
         if image.id in found:
             own = found[image.id]
-            outlines = (Outline(numbers[a.category_id], bool(a.iscrowd), bytes(a.segmentation)) for a in own)
+            outlines = (
+                Outline(numbers[a.category_id], bool(a.iscrowd), bytes(a.segmentation), bytes(a.bbox))
+                for a in own
+            )
             yield Instances(ids[image.id], (image.height, image.width), tuple(outlines))
 
 
 def _decode(path) -> _File:
     try:
         with open(path, "rb") as file:
-            content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        return msgspec.json.decode(content, type=_File)
+            content = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+        begins = len(_BOM) if content[: len(_BOM)] == _BOM else 0
+        return msgspec.json.decode(content[begins:], type=_File)
     except OSError as error:
-        raise InputError(path, _WANTED, f"a file that cannot be read ({error.strerror})") from None
+        raise InputError(path, _WANTED, reason_of(error)) from None
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:  # ValueError: an empty file
         raise InputError(path, _WANTED, f"damaged or other content ({error})", _RESTORE) from None
 
 
 def _image_ids(content: _File, path) -> dict:
     """Ids of the images by their numbers."""
-    ids = {image.id: PurePosixPath(image.file_name).stem for image in content.images}
+    ids = {image.id: _id_of(image.file_name, path) for image in content.images}
     if len(ids) < len(content.images) or len(set(ids.values())) < len(ids):
         found = (
             f"{len(content.images)} images with {len(ids)} numbers and {len(set(ids.values()))} file names"
@@ -145,9 +153,18 @@ def _image_ids(content: _File, path) -> dict:
     return ids
 
 
+def _id_of(file_name: str, path) -> str:
+    """The id of a file's name, in a folder of Windows or of others."""
+    return check_id(PurePosixPath(file_name.replace("\\", "/")).stem, f"{path}, file_name {file_name!r}")
+
+
 def _class_numbers(content: _File, classes, path) -> dict:
     """Class numbers 1..C by category id, of the categories that are used."""
-    names = {category.id: category.name for category in content.categories}
+    names = {}
+    for category in content.categories:
+        if names.setdefault(category.id, category.name) != category.name:
+            found = f"{names[category.id]!r} and {category.name!r} for {category.id}"
+            raise InputError(path, "one name for each category id", found, "Number the categories anew.")
     numbers = {}
     for annotation in content.annotations:
         category = annotation.category_id

@@ -1,8 +1,8 @@
 """True masks from COCO's instances, for evaluation. In: outlines of objects (`icd.data.coco`). Out: a PNG an image.
 
 Polygons are drawn by pycocotools, COCO's own library. Where objects overlap, the smaller one is on top; of two of one size,
-the later one. Crowds (iscrowd 1, "a group of persons") have their class too and lie below all others. There is no 255: what
-no outline covers is background.
+the later one. Crowds (iscrowd 1, "a group of persons") have their class too and lie below all others. What no outline covers
+is background; an object that has a box and no outline may be anywhere in its box, which is 255 below all outlines.
 
 The masks that EPS was scored with are its authors' own conversion, distributed separately (spec eps 1.1), whose rules are
 not published; a score on ours need not be the same to the last digit.
@@ -17,6 +17,7 @@ import numpy as np
 from pycocotools import mask as coco_mask
 from tqdm import tqdm
 
+from icd.classes import IGNORE
 from icd.data.coco import Instances, read_instances
 from icd.data.workers import Workers
 from icd.errors import InputError
@@ -35,7 +36,7 @@ class _Runs(msgspec.Struct):
     counts: Union[List[int], str]
 
 
-def write_coco_masks(path, classes, ids, folder, workers: int) -> int:
+def write_coco_masks(path, classes, ids, folder, workers: int) -> tuple:
     """Draw the masks that are not in a folder yet, with a progress bar.
 
     Parameters
@@ -53,30 +54,27 @@ def write_coco_masks(path, classes, ids, folder, workers: int) -> int:
 
     Returns
     -------
-    int
-        How many were drawn.
+    drawn : int
+        How many masks were drawn.
+    bare : list of str
+        Ids of the images among them that have an object without outline.
 
     Raises
     ------
     InputError
         As `icd.data.coco.read_instances` and `draw_mask`.
     """
-    left = set(ids) - {mask.stem for mask in Path(folder).glob("*.png")}
+    left, bare = set(ids) - {mask.stem for mask in Path(folder).glob("*.png")}, []
     if not left:
-        return 0
+        return 0, bare
     pool = Workers(_WriteMask(Path(path), Path(folder)), workers)
     try:
-        for _ in tqdm(
-            pool.map(read_instances(path, classes, left)),
-            total=len(left),
-            unit="image",
-            desc="masks",
-            dynamic_ncols=True,
-        ):
-            pass
+        masks = pool.map(read_instances(path, classes, left))
+        for image_id, objects in tqdm(masks, total=len(left), unit="image", desc="masks", dynamic_ncols=True):
+            bare += [image_id] if objects else []
     finally:
         pool.close()
-    return len(left)
+    return len(left), bare
 
 
 @dataclass(frozen=True)
@@ -84,8 +82,11 @@ class _WriteMask:
     source: Path
     folder: Path
 
-    def __call__(self, instances: Instances) -> None:
-        write_mask(mask_path(self.folder, instances.image_id), draw_mask(instances, self.source))
+    def __call__(self, instances: Instances) -> tuple:
+        """Draw and write one mask; return its id and the number of objects without outline."""
+        mask, bare = draw_mask_and_count(instances, self.source)
+        write_mask(mask_path(self.folder, instances.image_id), mask)
+        return instances.image_id, bare
 
 
 def draw_mask(instances: Instances, source) -> np.ndarray:
@@ -100,13 +101,18 @@ def draw_mask(instances: Instances, source) -> np.ndarray:
     Returns
     -------
     numpy.ndarray, shape (H, W), uint8
-        Class numbers, 0 where there is no object.
+        Class numbers, 0 where there is no object, 255 in the boxes of objects without outline.
 
     Raises
     ------
     InputError
         The size is no size; an outline is neither polygons nor run lengths of this size, or lies far outside the image.
     """
+    return draw_mask_and_count(instances, source)[0]
+
+
+def draw_mask_and_count(instances: Instances, source) -> tuple:
+    """The mask of an image and the number of its objects that have no outline; see `draw_mask`."""
     where = f"{source}, image {instances.image_id}"
     height, width = instances.size
     if min(height, width) < 1 or height * width > _MOST_PIXELS:
@@ -116,24 +122,45 @@ def draw_mask(instances: Instances, source) -> np.ndarray:
     except (msgspec.MsgspecError, ValueError) as error:
         wanted = f"polygons inside {height} x {width} (height x width) or run lengths that cover it"
         raise InputError(where, wanted, str(error), "Restore the file from its source.") from None
-    regions.sort(key=lambda entry: (not entry[0].crowd, -np.count_nonzero(entry[1])))
+    regions.sort(
+        key=lambda entry: (not entry[0].crowd, 0 if entry[1] is None else -np.count_nonzero(entry[1]))
+    )
     mask = np.zeros(
         instances.size, np.uint8, order="F"
     )  # as the regions are: run lengths go down the columns
+    bare = [outline for outline, region in regions if region is None]
+    for outline in bare:
+        mask[_box(outline.box, instances.size)] = IGNORE
     for outline, region in regions:
-        mask[region] = outline.number
-    return mask
+        if region is not None:
+            mask[region] = outline.number
+    return mask, len(bare)
+
+
+def _box(box: bytes, size: tuple) -> tuple:
+    """The rows and columns of a box (x, y, width, height); none where the file has no box."""
+    try:
+        x, y, width, height = msgspec.json.decode(box, type=List[float])
+    except (msgspec.MsgspecError, ValueError):
+        return slice(0), slice(0)
+    left, top = (int(np.floor(np.clip(low, 0, side))) for low, side in ((x, size[1]), (y, size[0])))
+    right, bottom = (
+        int(np.ceil(np.clip(high, 0, side))) for high, side in ((x + width, size[1]), (y + height, size[0]))
+    )
+    return slice(top, bottom), slice(left, right)
 
 
 def _region(segmentation: bytes, size: tuple) -> np.ndarray:
-    """The pixels of an outline, (H, W) bool."""
-    shape = msgspec.json.decode(segmentation, type=Union[List[List[float]], _Runs])
+    """The pixels of an outline, (H, W) bool; None where there is no outline."""
+    shape = msgspec.json.decode(segmentation, type=Union[List[List[float]], _Runs, None])
+    if shape is None:
+        return None
     if isinstance(shape, _Runs):
         counts = _decompress(shape.counts) if isinstance(shape.counts, str) else shape.counts
         return _of_runs(counts, shape.size, size)
     polygons = [polygon for polygon in shape if len(polygon) >= 6]  # one or two points have no area
     if not polygons:
-        return np.zeros(size, bool)
+        return None
     for polygon in polygons:
         _check_polygon(polygon, size)
     return coco_mask.decode(coco_mask.merge(coco_mask.frPyObjects(polygons, *size))).astype(bool)

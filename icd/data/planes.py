@@ -24,13 +24,13 @@ from icd.errors import InputError
 from icd.files import (
     mask_path,
     read_class_mask,
-    read_label_stack,
     read_saliency,
     read_score_maps,
     read_superpixels,
     score_maps_path,
     superpixels_path,
 )
+from icd.foreign.label_stacks import find_label_stack, read_any_label_stack
 
 
 class Plane(NamedTuple):
@@ -92,7 +92,7 @@ def _mask(folder, image_id, size, num_classes):
 
 
 def _stack(folder, image_id, size, num_classes):
-    stack = read_label_stack(score_maps_path(folder, image_id), num_classes, size)
+    stack = read_any_label_stack(find_label_stack(folder, image_id), num_classes, size)
     return stack.planes.astype(np.float32).transpose(1, 2, 0)
 
 

@@ -15,6 +15,7 @@ are not difficult, or, where every object is difficult, of those.
 
 from __future__ import annotations
 
+import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 from xml.etree.ElementTree import ParseError
@@ -23,11 +24,23 @@ import numpy as np
 from defusedxml import ElementTree
 from defusedxml.common import DefusedXmlException
 
-from icd.classes import VOC_CLASSES, class_number
+from icd.classes import VOC_CLASSES, KnownClasses, class_number
 from icd.data.tag_files import read_class_list, read_label_vectors, read_tag_csv
-from icd.errors import InputError
+from icd.errors import InputError, reason_of
+from icd.files.pictures import near_match
 
 _WANTED = "a VOC annotation (XML) with at least one object"
+# VOC's own 0 and 1, and what other tools write there; an empty element and VOC's "Unspecified" say nothing.
+_DIFFICULT = {
+    "0": False,
+    "": False,
+    "unspecified": False,
+    "false": False,
+    "no": False,
+    "1": True,
+    "true": True,
+    "yes": True,
+}
 _LEAVE_OUT = "Leave the image out of the list, or name its classes."
 
 
@@ -36,10 +49,10 @@ def open_tags(source, classes=VOC_CLASSES):
 
     Parameters
     ----------
-    source : str or os.PathLike
+    source : str or os.PathLike, or what this function returned
         A folder of `<id>.xml`, or a file of one of the kinds above.
     classes : sequence of str
-        Foreground class names in the order of their numbers 1..C.
+        Foreground class names in the order of their numbers 1..C. `KnownClasses`: tags of other classes are left out.
 
     Returns
     -------
@@ -52,7 +65,9 @@ def open_tags(source, classes=VOC_CLASSES):
     InputError
         There is nothing at that path, or a file that is none of these, damaged, or names other classes.
     """
-    source, classes = Path(source), tuple(classes)
+    if isinstance(source, (XmlTags, TableTags)):
+        return source
+    source, classes = Path(source), classes if isinstance(classes, KnownClasses) else tuple(classes)
     if source.is_dir():
         return XmlTags(source, classes)
     kind = source.suffix.lower()
@@ -60,7 +75,9 @@ def open_tags(source, classes=VOC_CLASSES):
         found = f"a file ending in {kind!r}" if source.is_file() else "nothing there"
         wanted = f"a folder of <id>.xml, or a file of tags ({', '.join(_READERS)})"
         raise InputError(source, wanted, found, "Give the path of an existing folder or file.")
-    tags = _READERS[kind](source, classes)
+    tags = {
+        i: tuple(number for number in own if number) for i, own in _READERS[kind](source, classes).items()
+    }
     if not any(tags.values()):
         raise InputError(source, "the tags of at least one image", "none")
     shared = {}
@@ -115,7 +132,11 @@ class TableTags:
         wanted = f"at least one tag of {image_id}"
         if tags is not None:
             raise InputError(self.source, wanted, "none", _LEAVE_OUT)
-        found = f"{len(self.tags)} other ids, the first of which is {next(iter(self.tags))}"
+        plain = unicodedata.normalize("NFC", image_id).casefold()
+        near = [key for key in self.tags if unicodedata.normalize("NFC", key).casefold().rpartition(".jp")[0] == plain
+                or unicodedata.normalize("NFC", key).casefold() == plain]  # fmt: skip
+        named = f"such as {near[0]!r}" if near else f"the first of which is {next(iter(self.tags))!r}"
+        found = f"{len(self.tags)} other ids, {named}"
         raise InputError(self.source, wanted, found, "Check the list of ids: both must name images alike.")
 
 
@@ -143,13 +164,16 @@ def read_tags(path, classes=VOC_CLASSES) -> tuple:
     ------
     InputError
         The file is missing, is not XML, declares entities or a document type, holds no object, an object
-        without name, a class that is not in `classes`, or a value of `difficult` other than 0 and 1.
+        without name, a class that is not in `classes`, or a value of `difficult` that is neither yes nor no.
     """
     objects = [_read_object(path, node, classes) for node in _parse(path).findall("object")]
     if not objects:
         raise InputError(path, _WANTED, "no object", _LEAVE_OUT)
-    plain = {number for number, difficult in objects if not difficult}
-    return tuple(sorted(plain or {number for number, _ in objects}))
+    plain = {number for number, difficult in objects if not difficult and number}
+    tags = plain or {number for number, _ in objects if number}
+    if not tags:
+        raise InputError(path, _WANTED, "objects of unknown classes alone", _LEAVE_OUT)
+    return tuple(sorted(tags))
 
 
 def multi_hot(tags, number_of_classes: int) -> np.ndarray:
@@ -163,11 +187,12 @@ def _parse(path):
     try:
         return ElementTree.parse(str(path), forbid_dtd=True).getroot()
     except FileNotFoundError:
-        raise InputError(
-            path, _WANTED, "nothing there", "Check the annotation folder and the list of ids."
-        ) from None
+        found = f"nothing there{near_match(path)}"
+        raise InputError(path, _WANTED, found, "Check the annotation folder and the list of ids.") from None
     except OSError as error:
-        raise InputError(path, _WANTED, f"a file that cannot be read ({error.strerror})") from None
+        raise InputError(path, _WANTED, reason_of(error)) from None
+    except RecursionError:
+        raise InputError(path, _WANTED, "elements too deep in each other", _LEAVE_OUT) from None
     except DefusedXmlException:
         found = "a document type or entities, which can be used to exhaust the memory"
         raise InputError(
@@ -182,9 +207,9 @@ def _parse(path):
 def _read_object(path, node, classes) -> tuple:
     number = class_number((node.findtext("name") or "").strip(), classes, path)
     difficult = node.findtext("difficult", "0").strip()
-    if difficult not in ("0", "1"):
-        raise InputError(path, "0 or 1 in 'difficult'", f"{difficult!r}")
-    return number, difficult == "1"
+    if difficult.lower() not in _DIFFICULT:
+        raise InputError(path, "0 or 1 in 'difficult'", f"{difficult!r}", "Correct the annotation.")
+    return number, _DIFFICULT[difficult.lower()]
 
 
 def _read_coco(path, classes) -> dict:

@@ -39,9 +39,16 @@ class Frame:
     """One view: the image in the upper left corner of a square of `size` pixels; a larger image is scaled down.
 
     Source: Fan et al., CVPR 2020, and the code of its authors.
+
+    Attributes
+    ----------
+    size : int
+    fill : int or sequence of float
+        What is around the image: a gray, or a colour RGB.
     """
 
     size: int
+    fill: object = PAD_VALUE
     same_size = True
 
     def __call__(self, image) -> Views:
@@ -52,7 +59,12 @@ class Frame:
             size = [max(1, round(n * self.size / longest)) for n in (width, height)]
             image = cv2.resize(image, tuple(size), interpolation=cv2.INTER_LINEAR)
         frame = (self.size, self.size, *image.shape[:2])
-        return Views([_batch(pad(image, self.size, PAD_VALUE))], (height, width), frame)
+        if np.ndim(self.fill):
+            padded = np.full((self.size, self.size, 3), np.float32(self.fill))
+            padded[: image.shape[0], : image.shape[1]] = image
+        else:
+            padded = pad(image, self.size, self.fill)
+        return Views([_batch(padded)], (height, width), frame)
 
 
 @dataclass(frozen=True)
@@ -60,9 +72,16 @@ class Pyramid:
     """The whole image at several scales (Pillow's bicubic), each with its mirror image.
 
     Source: Ahn & Kwak, CVPR 2018 (PSA), and all that is derived from its code; spec eps 5.
+
+    Attributes
+    ----------
+    scales : tuple of float
+    multiple : int
+        The grids span a frame whose sides are the image's, rounded up to a multiple of this: 16 in IRN (spec vwe 5).
     """
 
     scales: tuple
+    multiple: int = 1
     same_size = False
 
     def __call__(self, image) -> Views:
@@ -74,6 +93,33 @@ class Pyramid:
             size = max(1, round(width * scale)), max(1, round(height * scale))
             scaled = np.array(Image.fromarray(image).resize(size, Image.BICUBIC))
             views.append(_batch(scaled, scaled[:, ::-1]))
+        frame = (-(-side // self.multiple) * self.multiple for side in (height, width))
+        return Views(views, (height, width), (*frame, height, width))
+
+
+@dataclass(frozen=True)
+class FloatPyramid:
+    """The whole image at several scales (OpenCV's bicubic on floating point, no smoothing), with mirror images if wanted.
+
+    The programs resize what is normalised already; since normalising commutes with interpolation, the network's own
+    normalisation may follow. Source: spec deeplab A5; with one scale and no mirror image B5.
+    """
+
+    scales: tuple
+    mirror: bool = False
+    same_size = False
+
+    def __call__(self, image) -> Views:
+        """Show one image."""
+        height, width = image.shape[:2]
+        views, image = [], image.astype(np.float32)
+        for scale in self.scales:
+            # The factor and not the size is given, as the original does: the steps from pixel to pixel differ. A small image
+            # keeps a pixel.
+            by_factor = min(width, height) * scale >= 1
+            size = None if by_factor else tuple(max(1, round(n * scale)) for n in (width, height))
+            scaled = cv2.resize(image, size, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
+            views.append(_batch(scaled, scaled[:, ::-1]) if self.mirror else _batch(scaled))
         return Views(views, (height, width), (height, width, height, width))
 
 

@@ -63,7 +63,9 @@ def derive_lists(voc_root) -> VocLists:
         missing.append(f"{where}: no folder of augmented masks (SBD), so train_aug cannot be derived")
     else:
         held_out = set(lists["val"])
-        lists["train_aug"] = sorted(path.stem for path in masks.glob("*.png") if path.stem not in held_out)
+        lists["train_aug"] = sorted(
+            path.stem for path in masks.glob("[!.]*.png") if path.stem not in held_out
+        )
     for name, ids in lists.items():
         missing += _missing_files(root, name, ids)
     return VocLists(lists, missing, _differences(lists))

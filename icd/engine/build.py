@@ -7,6 +7,9 @@ from icd.compat import mx
 from icd.engine.parameters import load_pretrained
 from icd.errors import InputError
 from icd.methods import METHODS
+from icd.refine.trained import REFINERS
+from icd.segment import SEGMENTERS, find_segmenter
+from icd.segment.zoo import PREFIX
 
 PROBE_SIZE = 65  # pixels of the blank image that lets every layer learn its shape
 
@@ -19,9 +22,14 @@ def find_trainable(name: str) -> type:
     InputError
         Nothing that is trained has that name.
     """
-    if name not in METHODS:
-        raise InputError("trainable", " or ".join(METHODS), repr(name))
-    return METHODS[name]
+    if name in METHODS:
+        return METHODS[name]
+    if name in REFINERS:
+        return REFINERS[name]
+    if name in SEGMENTERS or name.startswith(PREFIX):
+        return find_segmenter(name)
+    known = ", ".join((*METHODS, *REFINERS, *SEGMENTERS))
+    raise InputError("trainable", f"one of {known}, or {PREFIX}NAME", repr(name))
 
 
 def make_trainable(name: str, backbone, num_classes: int, recipe=None):
@@ -30,22 +38,33 @@ def make_trainable(name: str, backbone, num_classes: int, recipe=None):
     return kind(backbone, num_classes, recipe or next(iter(kind.recipes.values())))
 
 
+def backbone_for(name: str, backbone: str, recipe):
+    """The backbone of a trainable, with the stride that its recipe says; None for networks of GluonCV, which have their own."""
+    if find_trainable(name).backbone is not None:
+        return create_backbone(backbone, getattr(recipe, "stride", None))
+    if backbone is not None:
+        raise InputError("backbone", f"none, since {name} has its own", repr(backbone))
+    return None
+
+
 def build_trainable(name, backbone, num_classes, contexts, *, seed=0, pretrained=None, recipe=None):
     """Make a trainable with initial weights.
 
     Parameters
     ----------
-    name, backbone : str
-        Of the trainable, and a key of `icd.backbones.BACKBONES`.
+    name : str
+        Of the trainable.
+    backbone : str or None
+        A key of `icd.backbones.BACKBONES`; None: the published one. Networks of GluonCV have their own.
     num_classes : int
         Foreground classes.
     contexts : list of mxnet.Context
     seed : int
         Of the initial weights of everything that `pretrained` does not hold: N(0, 0.01^2) unless the layer says else.
     pretrained : str or os.PathLike, optional
-        `.params` file of the backbone.
+        `.params` file of the backbone; for a network of GluonCV, GluonCV's file of the network or of its trunk.
     recipe : icd.recipe.BaseRecipe, optional
-        Default: the published one.
+        Default: the published one. The backbone has its `stride`, where it has one.
 
     Raises
     ------
@@ -53,12 +72,13 @@ def build_trainable(name, backbone, num_classes, contexts, *, seed=0, pretrained
         An unknown name, a backbone that does not suit, or a pretrained file that does not fit.
     """
     mx.random.seed(seed)
-    network = create_backbone(backbone)
+    recipe = recipe or next(iter(find_trainable(name).recipes.values()))
+    network = backbone_for(name, backbone, recipe)
     trainable = make_trainable(name, network, num_classes, recipe)
     trainable.initialize(mx.init.Normal(0.01), ctx=contexts)
     trainable(mx.nd.zeros((1, 3, PROBE_SIZE, PROBE_SIZE), contexts[0]))
     if pretrained is not None:
-        load_pretrained(trainable, pretrained, network)
+        load_pretrained(trainable, pretrained, trainable if network is None else network)
     trainable.start()
     trainable.hybridize()
     return trainable

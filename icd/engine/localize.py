@@ -34,19 +34,39 @@ def localize(method, batches, contexts: list, folders: dict, map_type: str) -> N
         for place, image_id in enumerate(batch["ids"]):
             for name, scores in score_maps_of(method, batch, outputs, place, map_type).items():
                 write_score_maps(score_maps_path(folders[name], image_id), scores)
+
+    over_devices(batches, contexts, lambda batch, context: _start(method, batch, context), write, "localize")
+
+
+def over_devices(batches, contexts: list, start, finish, what: str) -> None:
+    """Give batches to the devices in turn; wait for one when its device is needed again, or there are no more.
+
+    Parameters
+    ----------
+    batches : icd.data.batches.InferenceBatches
+        It is closed at the end.
+    start : callable
+        (batch, context) -> outputs that are perhaps not computed yet.
+    finish : callable
+        Called with a batch and its outputs, in the order of the batches.
+    what : str
+        The work, for the progress bar.
+    """
+
+    def finish_oldest():
+        batch, outputs = pending.popleft()
+        finish(batch, outputs)
         bar.update(len(batch["ids"]))
 
     pending = deque()
     try:
-        with tqdm(
-            total=batches.num_images, unit="image", desc="localize", dynamic_ncols=True, disable=None
-        ) as bar:
+        with tqdm(total=batches.num_images, unit="image", desc=what, dynamic_ncols=True, disable=None) as bar:
             for number, batch in enumerate(batches):
-                pending.append((batch, _start(method, batch, contexts[number % len(contexts)])))
+                pending.append((batch, start(batch, contexts[number % len(contexts)])))
                 if len(pending) == len(contexts):
-                    write(*pending.popleft())
+                    finish_oldest()
             while pending:
-                write(*pending.popleft())
+                finish_oldest()
     finally:
         batches.close()
 
@@ -71,7 +91,7 @@ def score_maps_of(method, batch: dict, outputs: list, place: int, map_type="floa
     Parameters
     ----------
     method
-        Or anything else that has `score_maps`, `fusion`, `alignment` and `normalization`.
+        Or anything else that has `score_maps`, `fusion`, `mirror_fusion`, `alignment` and `normalization`.
     outputs : list of dict of numpy.ndarray
         From `localize_views` or another runtime.
     place : int
@@ -88,8 +108,8 @@ def score_maps_of(method, batch: dict, outputs: list, place: int, map_type="floa
         grids = []
         for output in outputs:
             maps = output[name][views * place : views * (place + 1), present]
-            # Of a mirrored pair the sum is kept; mirroring the grid mirrors what is interpolated from it.
-            grids.append(maps[0] if views == 1 else maps[0] + maps[1, ..., ::-1])
+            # A mirrored pair becomes one here; mirroring the grid mirrors what is interpolated from it.
+            grids.append(maps[0] if views == 1 else _PAIR[method.mirror_fusion](maps[0], maps[1, ..., ::-1]))
         if method.fusion == "max" and len({grid.shape for grid in grids}) == 1:
             grids = [np.maximum.reduce(grids)]
         maps, *further = (_stored(grid, map_type) for grid in grids)
@@ -105,6 +125,9 @@ def score_maps_of(method, batch: dict, outputs: list, place: int, map_type="floa
             method.normalization,
         )
     return found
+
+
+_PAIR = {"sum": np.add, "max": np.maximum}
 
 
 def _sizes(views: list) -> tuple:

@@ -1,14 +1,15 @@
-"""A method's localization as an ONNX model: the way to devices for which MXNet's wheels have no kernels.
+"""A trained network as an ONNX model: the way to devices for which MXNet's wheels have no kernels.
 
-In: a method with its weights. Out: a checked model that maps images (N, 3, H, W), RGB 0..255, to the score maps that
-`method.localize` names, for any N, H and W. `localize` itself is traced, so that nothing describes a method twice. MXNet's
-exporter converts the operators; what it gets wrong is put right here.
+In: a method or a segmenter with its weights. Out: a checked model that maps images (N, 3, H, W), RGB 0..255, to the score maps
+that `localize` names, or to the logits of `predict`, for any N, H and W. These functions themselves are traced, so that nothing
+describes a network twice. MXNet's exporter converts the operators; what it gets wrong is put right here.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
+import re
 
 import icd
 from icd import wheels
@@ -21,19 +22,19 @@ try:
 except ImportError:
     onnx = None
 
-INPUT = "image"
+INPUT, LOGITS = "image", "logits"
 # The newest operator set that MXNet 1.9.1 converts to, and the file format of its time, which every runtime reads.
 OPSET, IR_VERSION = 13, 7
 
 _MXNetGraph = mx.onnx.mx2onnx._export_onnx.MXNetGraph
 
 
-def onnx_model(method, facts: dict):
-    """Convert the localization of a method.
+def onnx_model(trainable, facts: dict):
+    """Convert the localization of a method or the prediction of a segmenter.
 
     Parameters
     ----------
-    method : icd.trainable.Method
+    trainable : icd.trainable.Method or icd.trainable.Segmenter
         With its weights.
     facts : dict
         Kept as the model's metadata: strings as they are, anything else as JSON.
@@ -41,27 +42,26 @@ def onnx_model(method, facts: dict):
     Returns
     -------
     onnx.ModelProto
-        Input `image` float32 (N, 3, H, W); an output float32 (N, C, h, w) for every name in `method.score_maps`, in that
-        order.
+        Input `image` float32 (N, 3, H, W). Of a method an output float32 (N, C, h, w) for every name in `score_maps`, in that
+        order; of a segmenter the output `logits` float32 (N, 1 + C, h, w).
 
     Raises
     ------
     InputError
-        The package onnx is missing or too new.
+        The package onnx is missing or too new, or the network has an operator that cannot be converted.
     """
     check_onnx()
-    maps = method.localize(mx.sym.var(INPUT))
-    symbol = mx.sym.Group([mx.sym.identity(maps[name], name=name) for name in method.score_maps])
-    with _checker_for(OPSET):
-        converted = _MXNetGraph().create_onnx_graph_proto(
-            symbol,
-            _arrays(symbol, method.collect_params()),
-            in_shapes=[(1, 3, PROBE_SIZE, PROBE_SIZE)],
-            in_types=[onnx.TensorProto.FLOAT],
-            opset_version=OPSET,
-        )
+    maps, channels = _traced(trainable)
+    symbol = mx.sym.Group([mx.sym.identity(values, name=name) for name, values in maps.items()])
+    try:
+        converted = _converted(symbol, trainable)
+    except (AttributeError, NotImplementedError) as error:
+        if not re.search("No conversion function|not yet implemented", str(error)):
+            raise
+        found = " ".join(str(error).split())[:200]  # the exporter's own words, of an operator that it lacks
+        raise InputError("the network", "operators that MXNet can export", found) from None
     model = onnx.helper.make_model(
-        _tidy(converted, method),
+        _tidy(converted, maps, channels),
         opset_imports=[onnx.helper.make_opsetid("", OPSET)],
         ir_version=IR_VERSION,
         producer_name="icd",
@@ -71,6 +71,26 @@ def onnx_model(method, facts: dict):
     onnx.helper.set_model_props(model, texts)
     onnx.checker.check_model(model, full_check=True)
     return model
+
+
+def _traced(trainable) -> tuple:
+    """The outputs as symbols by name, and their channels."""
+    image = mx.sym.var(INPUT)
+    if hasattr(trainable, "predict"):
+        return {LOGITS: trainable.predict(image)}, 1 + trainable.num_classes
+    maps = trainable.localize(image)
+    return {name: maps[name] for name in trainable.score_maps}, trainable.num_classes
+
+
+def _converted(symbol, trainable):
+    with _checker_for(OPSET):
+        return _MXNetGraph().create_onnx_graph_proto(
+            symbol,
+            _arrays(symbol, trainable.collect_params()),
+            in_shapes=[(1, 3, PROBE_SIZE, PROBE_SIZE)],
+            in_types=[onnx.TensorProto.FLOAT],
+            opset_version=OPSET,
+        )
 
 
 def check_onnx() -> None:
@@ -107,8 +127,8 @@ def _checker_for(opset: int):
         context.opset_imports = newest
 
 
-def _tidy(graph, method):
-    """The same graph with named free dimensions, outputs in the method's order, and constants only where they are used.
+def _tidy(graph, names, channels):
+    """The same graph with named free dimensions, outputs in the order of `names`, and constants only where they are used.
 
     The exporter declares weights as inputs that a caller may replace, which keeps runtimes from folding them, and leaves
     constants behind that runtimes warn of.
@@ -118,13 +138,10 @@ def _tidy(graph, method):
         return onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape)
 
     image = tensor(INPUT, "batch", 3, "height", "width")
-    outputs = [
-        tensor(name, "batch", method.num_classes, f"{name}_height", f"{name}_width")
-        for name in method.score_maps
-    ]
+    outputs = [tensor(name, "batch", channels, f"{name}_height", f"{name}_width") for name in names]
     used = {name for node in graph.node for name in node.input}
     constants = [constant for constant in graph.initializer if constant.name in used]
-    return onnx.helper.make_graph(graph.node, "localization", [image], outputs, constants)
+    return onnx.helper.make_graph(graph.node, "network", [image], outputs, constants)
 
 
 @_MXNetGraph.register("_contrib_BilinearResize2D", OPSET)

@@ -10,8 +10,9 @@ import statistics
 from dataclasses import dataclass
 from pathlib import Path
 
-from icd.errors import InputError
+from icd.errors import InputError, printable
 from icd.files import read_json
+from icd.files.records import checked_run, checked_scores
 from icd.provenance import read_run, supervision_of
 
 _CONDITIONS = (
@@ -48,6 +49,11 @@ class Comparison:
 def compare_runs(folders) -> Comparison:
     """Read the scores of several runs.
 
+    Parameters
+    ----------
+    folders : sequence of (str or os.PathLike)
+        Run folders with `scores.json`, or files that `icd evaluate --json` wrote, of masks of any program.
+
     Raises
     ------
     InputError
@@ -66,21 +72,33 @@ def read_scores(folder) -> list:
         `scores.json` is missing, damaged, or something else.
     """
     path = Path(folder) / "scores.json"
-    entries = read_json(path)
-    good = isinstance(entries, list) and all(
-        isinstance(e, dict) and {"name", "miou", "classes"} <= set(e) for e in entries
-    )
-    if not good:
-        raise InputError(path, "a list of scores with name, miou and classes", "something else")
-    return entries
+    return checked_scores(path, read_json(path, "a list of scores with name, miou and classes"))
 
 
-def _rows(folder: Path):
-    run = read_run(folder)
+def _sources(path: Path) -> tuple:
+    """What is known of a run, and its scores: of a run folder, or of a file that `icd evaluate --json` wrote."""
+    if not path.is_file():
+        return read_run(path), read_scores(path)
+    content = read_json(path, "scores that `icd evaluate --json` wrote")
+    if not isinstance(content, dict) or "classes" not in content:
+        expected = "a run folder, or scores of masks that `icd evaluate --json` wrote"
+        raise InputError(
+            path, expected, "something else", "A threshold curve is no score; a run folder has scores.json."
+        )
+    about = content.get("about")
+    run = about.get("run") if isinstance(about, dict) else None
+    run = checked_run(path, run if run is not None else {})
+    return run, checked_scores(path, [{"name": path.stem, **content}])
+
+
+def _rows(path: Path):
+    run, entries = _sources(path)
     taught = {f"teacher.{key}": value for key, value in (run.get("teacher_recipe") or {}).items()}
-    for entry in read_scores(folder):
+    for entry in entries:
+        extra = supervision_of(run, entry.get("variant"))
+        weights = _short(run.get("initial_weights")) or ("none" if "initial_weights" in run else NOT_STATED)
         yield {
-            "run": str(folder),
+            "run": printable(path),
             "method": run.get("method"),
             "backbone": run.get("backbone"),
             "seed": run.get("seed"),
@@ -89,8 +107,8 @@ def _rows(folder: Path):
             "coverage": entry.get("coverage"),
             "missing": len(entry.get("missing", ())),
             "data list": _short(run.get("data_list")),
-            "initial weights": _short(run.get("initial_weights")) or "none",
-            "extra supervision": ", ".join(supervision_of(run, entry.get("variant")) or ()) or "none",
+            "initial weights": weights,
+            "extra supervision": NOT_STATED if extra is None else ", ".join(extra) or "none",
             "threshold": run.get("threshold_policy"),
             "convention": entry.get("convention"),
             "classes scored": str(len(entry.get("evaluated_classes", ()))),
@@ -99,9 +117,12 @@ def _rows(folder: Path):
         }
 
 
+NOT_STATED = "not stated"
+
+
 def _short(file):
     """Name and first digits of the hash of a file that `run.json` describes."""
-    return file and f"{Path(file['path']).name} {file['sha256'][:8]}"
+    return file and printable(f"{Path(file['path']).name} {file['sha256'][:8]}")
 
 
 def _groups(rows) -> list:

@@ -21,10 +21,11 @@ from icd.classes import IGNORE, VOC_CLASSES
 from icd.data.tags import open_tags
 from icd.errors import InputError
 from icd.evaluate.confusion import count_values, refuse_unknown
+from icd.evaluate.findings import Findings, count_findings, no_findings
 from icd.evaluate.policies import Convention, class_scores, convention_of, mean_iou
 from icd.evaluate.score import check_evaluated, index_masks, truth_lookup
 from icd.evaluate.tally import tally
-from icd.files import read_mask
+from icd.files import read_mask_and_palette
 from icd.foreign.layouts import find_score_maps, read_layout
 from icd.grid import maps_on_image, positive_share
 
@@ -48,6 +49,8 @@ class Curve:
     images : int
     missing : tuple of str
         Ids without score maps.
+    findings : icd.evaluate.findings.Findings or None
+        What makes the numbers doubtful; "predictions" are the strongest classes without a threshold.
     """
 
     thresholds: np.ndarray
@@ -56,6 +59,7 @@ class Curve:
     evaluated: tuple
     images: int
     missing: tuple = ()
+    findings: Findings = None
 
     @property
     def iou(self) -> np.ndarray:
@@ -170,11 +174,11 @@ def threshold_curve(
     convention = convention_of(policy)
     levels, tags = thresholds.astype(np.float32), tag_source and open_tags(tag_source, classes)
     count = _CountChunk(levels, tuple(classes), convention, evaluated, layout, tags, normalize)
-    (total,), _ = tally(
+    (total, *found), _ = tally(
         count,
         [(maps[image_id], truths[image_id]) for image_id in present],
         about=[
-            "curve",
+            "curve, 2",
             thresholds.tolist(),
             len(classes),
             policy,
@@ -188,7 +192,15 @@ def threshold_curve(
         progress=progress,
     )
     missing = tuple(image_id for image_id in ids if image_id not in maps)
-    return Curve(thresholds, _tables(total), convention, evaluated, len(present), missing)
+    return Curve(
+        thresholds,
+        _tables(total),
+        convention,
+        evaluated,
+        len(present),
+        missing,
+        Findings(len(present), *found),
+    )
 
 
 def threshold_of_policy(policy: str, kind: str) -> tuple:
@@ -237,27 +249,28 @@ class _CountChunk:
 
     def __call__(self, items) -> tuple:
         number, bins = len(self.classes) + 1, len(self.thresholds) + 1
+        found = no_findings(number - 1)
         lookup, total = truth_lookup(self.evaluated, number - 1), np.zeros((number, number, bins), np.int64)
         for maps_path, truth_path in items:
-            truth = read_mask(truth_path)
+            truth, palette = read_mask_and_palette(truth_path)
             if self.convention.unknown_truth == "refuse":
                 refuse_unknown(truth_path, count_values(truth, 256)[:IGNORE], number - 1)
             winner, best = self._strongest(maps_path, truth.shape)
+            for sums, part in zip(
+                found, count_findings(truth, palette, winner.astype(np.uint8), None, number - 1)
+            ):
+                sums += part
             truth = lookup[truth]
             known = truth < number
             above = np.searchsorted(self.thresholds, best[known], side="left")
             cell = (truth[known].astype(np.int64) * number + winner[known]) * bins + above
             total += np.bincount(cell, minlength=total.size).reshape(total.shape)
-        return (total,), np.full(len(items), np.nan)
+        return (total, *found), np.full(len(items), np.nan)
 
     def _strongest(self, path, size) -> tuple:
         """The class with the largest score and that score, both (H, W); 0 and minus infinity where there is no map."""
         tags = self.tags and self.tags.read(Path(path).stem)
-        scores = read_layout(path, self.layout, tags, size)
-        if len(scores.classes) and scores.classes[-1] > len(self.classes):
-            raise InputError(path, f"classes 1..{len(self.classes)}", f"class {scores.classes[-1]}")
-        if not np.isfinite(scores.maps).all():
-            raise InputError(path, "finite scores", "NaN or infinity", "Localize this image again.")
+        scores = read_layout(path, self.layout, tags, size, len(self.classes))
         planes = maps_on_image(scores)
         if self.normalize:
             planes = positive_share(planes)

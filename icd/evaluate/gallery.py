@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import io
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from html import escape
 from pathlib import Path
 
@@ -67,8 +67,9 @@ class Gallery:
     def _rows(self, image_id) -> list:
         """Rows of pictures: one for every kind of score maps, with image and truth in front."""
         photograph, truth = None, self._truth(image_id)
-        if self.image_root and image_path(self.image_root, image_id).is_file():
-            photograph = self._small(read_image(image_path(self.image_root, image_id)), cv2.INTER_AREA)
+        path = self.image_root and image_path(self.image_root, image_id)
+        if path and path.is_file():
+            photograph = self._small(read_image(path), cv2.INTER_AREA)
         rows = [self._kind(kind, image_id, photograph) for kind in self.kinds] or [[]]
         if photograph is not None:
             rows[0].insert(0, _panel("image", photograph, 60))
@@ -82,10 +83,10 @@ class Gallery:
         if kind.maps is not None and score_maps_path(kind.maps, image_id).is_file():
             scores = read_score_maps(score_maps_path(kind.maps, image_id))
             panels.append(_panel(f"{kind.name} map", self._heat(scores, photograph), 50))
-        for variant in ("nocrf", "crf", "sal"):
+        for variant in [name for name in ("nocrf", "crf", "sal") if name in kind.variants] or kind.variants:
             path = mask_path(kind.seeds / variant, image_id)
             if path.is_file():
-                name = f"{kind.name} {VARIANTS[variant]}".strip()
+                name = f"{kind.name} {kind.variants[variant]}".strip()
                 panels.append(_panel(name, self._colours(read_mask(path))))
         return panels
 
@@ -101,9 +102,8 @@ class Gallery:
             return [int(value) for value in values if 0 < value < len(self.names) and value != IGNORE]
         for kind in self.kinds:
             if kind.maps is not None and score_maps_path(kind.maps, image_id).is_file():
-                return [
-                    int(number) for number in read_score_maps(score_maps_path(kind.maps, image_id)).classes
-                ]
+                scores = read_score_maps(score_maps_path(kind.maps, image_id), len(self.names) - 1)
+                return [int(number) for number in scores.classes]
         return []
 
     def _heat(self, scores, photograph) -> np.ndarray:
@@ -123,17 +123,19 @@ class Gallery:
 
 @dataclass(frozen=True)
 class Kind:
-    """One kind of score maps of a run, such as CAM: its name, the folder of its maps or None, the folder of its seeds."""
+    """One kind of score maps of a run, such as CAM: its name, the folder of its maps or None, the folder of its seeds, and
+    the folders in there with what they are called."""
 
     name: str
     maps: Path
     seeds: Path
+    variants: dict = field(default_factory=lambda: VARIANTS)
 
 
 def kinds_of_run(run_folder) -> list:
     """The kinds of score maps in a run folder, the method's own last: its seeds are in `seeds`, others' in `seeds_<kind>`.
 
-    A run with seeds but without score maps has one kind without a name. `scores_demo`, which holds pictures, is none.
+    A run with seeds but without score maps has one kind without a name, and so has a folder of masks. `scores_demo`, which holds pictures, is none.
     """
     results = Path(run_folder) / "results"
     names = [folder.name[7:] for folder in sorted(results.glob("scores_*")) if any(folder.glob("*.npz"))]
@@ -141,7 +143,13 @@ def kinds_of_run(run_folder) -> list:
     kinds.sort(key=lambda kind: not kind.seeds.is_dir())
     if kinds:
         kinds[-1] = replace(kinds[-1], seeds=results / "seeds")
-    return kinds or ([Kind("", None, results / "seeds")] if (results / "seeds").is_dir() else [])
+    if kinds:
+        return kinds
+    if (results / "seeds").is_dir():
+        return [Kind("", None, results / "seeds")]
+    folder = Path(run_folder).resolve()
+    masks = any(folder.glob("[!.]*.png"))
+    return [Kind("", None, folder.parent, {folder.name: "prediction"})] if masks else []
 
 
 def _panel(name: str, picture: np.ndarray, quality=None) -> str:

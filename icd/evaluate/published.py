@@ -9,15 +9,15 @@ supervision beyond tags; `network`; `initial_weights`; `by` whom (paper, readme,
 (false for numbers that were recalled and not looked up); `per_class`, background first. What is null is not stated.
 """
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import List
 
+import msgspec
 import yaml
 
-from icd.errors import InputError
+from icd.errors import InputError, printable, reason_of
 
 FOLDER = Path(__file__).resolve().parents[1] / "published"
 CONDITIONS = (
@@ -39,6 +39,7 @@ SPLITS = {"train": 1464, "train_aug": 10582, "val": 1449, "test": 1456}
 _BY = ("paper", "readme", "author", "user", "list")
 
 
+# msgspec evaluates these types, also on Python 3.8; hence typing's names, and no `from __future__` above.
 @dataclass(frozen=True)
 class Published:
     """One published number; see the module for the meaning of the fields."""
@@ -54,12 +55,12 @@ class Published:
     policy: str = None
     crf: bool = None
     threshold: str = None
-    extra: list = None
+    extra: List[str] = None
     network: str = None
     initial_weights: str = None
     metric: str = "mIoU"
     verified: bool = True
-    per_class: list = None
+    per_class: List[float] = None
 
 
 def published_names() -> list:
@@ -92,9 +93,12 @@ def read_published(name) -> tuple:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
         rows = [{**content.get("common", {}), **row} for row in content["results"]]
         title = content["title"]
-    except (yaml.YAMLError, TypeError, KeyError, AttributeError, UnicodeDecodeError) as error:
-        raise InputError(path, "YAML with title, common and results", f"{error}") from None
-    return title, [_entry(path, number, row) for number, row in enumerate(rows, 1)]
+    except OSError as error:
+        raise InputError(path, "YAML with title, common and results", reason_of(error)) from None
+    except (yaml.YAMLError, TypeError, KeyError, AttributeError, ValueError, RecursionError) as error:
+        found = f"{type(error).__name__}: {printable(error, 200)}"
+        raise InputError(path, "YAML with title, common and results", found) from None
+    return printable(title), [_entry(path, number, row) for number, row in enumerate(rows, 1)]
 
 
 def differences(entry: Published, ours: dict) -> list:
@@ -159,12 +163,20 @@ def _text(value) -> str:
 
 def _entry(path, number: int, row: dict) -> Published:
     known = {field.name for field in fields(Published)}
-    unknown = sorted(set(row) - known)
+    unknown = sorted(key if isinstance(key, str) else "a key that is no text" for key in set(row) - known)
     missing = [name for name in ("what", "value", "by", "source") if row.get(name) is None]
-    if unknown or missing or row["by"] not in _BY or not 0 <= row["value"] <= 100:
-        found = f"entry {number} with unknown {unknown}, missing {missing}: {row}"
+    try:
+        stated = {name: value for name, value in row.items() if value is not None}
+        entry = None if unknown or missing else msgspec.convert(stated, Published, strict=True)
+    except (msgspec.ValidationError, OverflowError) as error:
+        remedy = f"Correct entry {number}."
+        raise InputError(
+            path, "numbers, texts, yes or no, and lists where they belong", printable(error), remedy
+        ) from None
+    if entry is None or entry.by not in _BY or not 0 <= entry.value <= 100:
+        value = "" if entry is None else f", by {entry.by!r}, the value {entry.value:g}"
+        found = f"entry {number} with unknown {unknown[:5]}, missing {missing}{value}"
         raise InputError(path, f"the fields {', '.join(sorted(known))}, by one of {', '.join(_BY)}", found)
-    entry = Published(**row)
     if entry.dataset == "voc12" and entry.images is None:
         return replace(entry, images=SPLITS.get(entry.split))
     return entry

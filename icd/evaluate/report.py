@@ -13,7 +13,7 @@ from string import Template
 from icd.classes import VOC_CLASSES
 from icd.errors import InputError
 from icd.evaluate import charts, sections
-from icd.evaluate.compare import read_scores
+from icd.evaluate.compare import NOT_STATED, read_scores
 from icd.evaluate.curve import threshold_curve, threshold_of_policy
 from icd.evaluate.gallery import RANKS, VARIANTS, Gallery, choose, kinds_of_run
 from icd.evaluate.score import score_masks
@@ -33,10 +33,11 @@ def write_report(
     truth_root=None,
     id_list=None,
     evaluated_classes=None,
+    classes=None,
     gallery=60,
     workers=None,
 ) -> Path:
-    """Write `report.html` into a run folder.
+    """Write `report.html` into a run folder, or into a folder of masks of any program.
 
     Parameters
     ----------
@@ -46,6 +47,8 @@ def write_report(
         `data_list` of `run.json`. Without photographs and truth their parts are left out.
     evaluated_classes : sequence of int, optional
         As in `icd.evaluate.score_masks`; by default the `eval_classes` of `run.json`.
+    classes : sequence of str, optional
+        Names of the foreground classes 1..C; by default those of `run.json`, else VOC's.
     gallery : int
         Images to show, at most 500.
     workers : int, optional
@@ -64,8 +67,8 @@ def write_report(
     if not folder.is_dir():
         raise InputError(folder, "a run folder", "nothing there")
     run = read_run(folder)
-    sources = _Sources(folder, run, image_root, truth_root, id_list, evaluated_classes, workers)
-    entries = read_scores(folder) if (folder / "scores.json").is_file() else []
+    sources = _Sources(folder, run, image_root, truth_root, id_list, evaluated_classes, classes, workers)
+    entries = read_scores(folder) if (folder / "scores.json").is_file() else sources.scores_of_masks()
     parts = [
         ("scores", "Scores", sections.scores(entries)),
         ("classes", "IoU of every class", sections.class_bars(entries)),
@@ -77,7 +80,7 @@ def write_report(
     ]
     present = [part for part in parts if part[2]]
     if not present:
-        wanted = "a run folder with run.json, scores.json, losses.jsonl or results"
+        wanted = "a run folder with run.json, scores.json, losses.jsonl or results; or masks <id>.png and their --list"
         raise InputError(folder, wanted, "none of them", "Name the folder that --snapshot named.")
     page = Template(TEMPLATE.read_text(encoding="utf-8")).substitute(
         title=escape(_title(folder, run)),
@@ -96,10 +99,10 @@ def write_report(
 class _Sources:
     """Where a run's photographs, truths and ids lie: as the caller says, else as `run.json` says, else nowhere."""
 
-    def __init__(self, folder, run, image_root, truth_root, id_list, evaluated_classes, workers):
+    def __init__(self, folder, run, image_root, truth_root, id_list, evaluated_classes, classes, workers):
         self.folder, self.workers = folder, workers
         self.kinds = kinds_of_run(folder)
-        self.classes = tuple(run.get("classes") or VOC_CLASSES)
+        self.classes = tuple(classes or run.get("classes") or VOC_CLASSES)
         self.image_root = _existing(image_root, run.get("image_root"))
         self.truth_root = _existing(truth_root, run.get("eval_root"))
         described = run.get("data_list") or {}
@@ -109,10 +112,21 @@ class _Sources:
         self.as_scored = truth_root is None and id_list is None and evaluated_classes is None
         self.threshold_policy = run.get("threshold_policy") or ""
 
+    def scores_of_masks(self) -> list:
+        """The score of a folder of masks that no run of ours made; nothing without truth and list."""
+        kind = self.kinds[-1] if self.kinds else None
+        if kind is None or kind.variants is VARIANTS or self.truth_root is None or not self.ids:
+            return []
+        scores = score_masks(
+            self.folder, self.truth_root, self.ids, self.classes, evaluated_classes=self.evaluated, workers=self.workers,
+            partial=self.folder / ".scores.npz",
+        )  # fmt: skip
+        return [{"name": self.folder.resolve().name, **scores.as_dict()}]
+
     def ranking(self, entries) -> tuple:
         """The name of the seeds to rank images by, and the mIoU of every image; from `scores.json` where it has them."""
         kind = (self.kinds or [None])[-1]
-        variant = kind and next((name for name in VARIANTS if (kind.seeds / name).is_dir()), None)
+        variant = kind and next((name for name in kind.variants if (kind.seeds / name).is_dir()), None)
         if variant is None or self.truth_root is None:
             return "", {}
         known = [e for e in entries if e["name"] == f"{kind.name} {variant}" and e.get("per_image")]
@@ -139,17 +153,23 @@ def _title(folder: Path, run: dict) -> str:
 
 
 def _subtitle(run: dict) -> str:
-    listed = run.get("data_list") or {}
-    extra = ", ".join(run.get("extra_supervision") or ()) or "none beyond tags"
-    weights = (
-        Path(run["initial_weights"]["path"]).name if run.get("initial_weights") else "none (random start)"
-    )
-    parts = [f"extra supervision: {extra}", f"initial weights: {weights}", f"seed {run.get('seed')}"]
+    """The conditions of a run; what nobody has written down is not stated."""
+    if not run:
+        return "no run.json: how these results came about is not stated"
+    listed, weights = run.get("data_list") or {}, run.get("initial_weights")
+    extra = run.get("extra_supervision")
+    extra = NOT_STATED if extra is None else ", ".join(extra) or "none beyond tags"
+    start = "none (random start)" if "initial_weights" in run else NOT_STATED
+    seed = NOT_STATED if run.get("seed") is None else run["seed"]
+    parts = [
+        f"extra supervision: {extra}",
+        f"initial weights: {Path(weights['path']).name if weights else start}",
+        f"seed: {seed}",
+    ]
     if listed:
-        parts.insert(
-            0, f"trained on {run.get('images', listed['ids'])} images of {Path(listed['path']).name}"
-        )
-    return " · ".join(parts) if run else "no run.json: how these results came about is not recorded"
+        images = run.get("images") or listed.get("ids")
+        parts.insert(0, f"trained on {images or 'the'} images of {Path(listed['path']).name}")
+    return " · ".join(parts)
 
 
 def _curves(sources) -> str:

@@ -6,6 +6,7 @@ In: two folders with one PNG an image, and ids. Out: `icd.evaluate.scores.Scores
 from __future__ import annotations
 
 import os
+import unicodedata
 from functools import partial as bind
 from pathlib import Path
 
@@ -15,10 +16,12 @@ from icd.classes import IGNORE
 from icd.errors import InputError
 from icd.evaluate.boundary import boundary_counts
 from icd.evaluate.confusion import class_counts, joint_table
+from icd.evaluate.findings import Findings, count_findings, no_findings
 from icd.evaluate.policies import apply_policy, class_scores, convention_of, mean_iou
 from icd.evaluate.scores import Scores
 from icd.evaluate.tally import tally
-from icd.files import read_mask
+from icd.files import read_mask_and_palette
+from icd.files.pictures import near_match
 
 _SUFFIXES = {".png", ".bmp", ".tif", ".tiff", ".gif"}
 
@@ -81,10 +84,10 @@ def score_masks(
         raise InputError(prediction_folder, "masks named <id>.png", f"none of the {len(ids)} ids", remedy)
     truths = index_masks(truth_folder, present, complete=True)
     facts = {"classes": len(classes), "policy": policy, "evaluated": evaluated, "boundary": boundary}
-    (counts, bands), per_image = tally(
+    (counts, bands, *found), per_image = tally(
         bind(_count_chunk, **facts),
         [(predictions[image_id], truths[image_id]) for image_id in present],
-        about=["masks", facts],
+        about=["masks", 2, facts],
         workers=workers,
         note=partial,
         save_every=save_every,
@@ -99,6 +102,7 @@ def score_masks(
         missing=tuple(image_id for image_id in ids if image_id not in predictions),
         boundary=bands if boundary else None,
         per_image=dict(zip(present, per_image.tolist())),
+        findings=Findings(len(present), *found),
     )
 
 
@@ -122,11 +126,12 @@ def index_masks(folder, ids, complete: bool = False) -> dict:
     """
     if not Path(folder).is_dir():
         raise InputError(folder, "a folder of masks", "nothing there")
-    wanted, files = set(ids), {}
+    wanted, files = {unicodedata.normalize("NFC", image_id): image_id for image_id in ids}, {}
     with os.scandir(folder) as entries:
         for entry in entries:
             stem, suffix = os.path.splitext(entry.name)
-            if stem not in wanted or suffix.lower() not in _SUFFIXES:
+            stem = wanted.get(unicodedata.normalize("NFC", stem))
+            if stem is None or suffix.lower() not in _SUFFIXES:
                 continue
             if stem in files:
                 found = f"{os.path.basename(files[stem])} and {entry.name}"
@@ -134,27 +139,33 @@ def index_masks(folder, ids, complete: bool = False) -> dict:
             files[stem] = entry.path
     missing = [image_id for image_id in ids if image_id not in files]
     if complete and missing:
-        found = f"{len(missing)} missing, such as {', '.join(missing[:3])}"
+        near = near_match(Path(folder) / f"{missing[0]}.png")
+        found = f"{len(missing)} missing, such as {', '.join(missing[:3])}{near}"
         raise InputError(folder, f"a mask <id>.png for each of {len(ids)} ids", found)
     return files
 
 
-def read_pair(prediction_path, truth_path, crops: bool = False):
-    """Read a prediction and its truth, both (H, W) uint8; they must have one size, or `crops` allows a larger prediction.
+def read_pair(prediction_path, truth_path, crops: bool = False) -> tuple:
+    """Read a prediction and its truth; they must have one size, or `crops` allows a larger prediction.
+
+    Returns
+    -------
+    prediction, truth : numpy.ndarray, shape (H, W), uint8
+    prediction_palette, truth_palette : numpy.ndarray or None
+        See `icd.files.read_mask_and_palette`.
 
     Raises
     ------
     InputError
         See `icd.files.read_mask`.
     """
-    truth = read_mask(truth_path)
-    if not crops:
-        return read_mask(prediction_path, truth.shape), truth
-    prediction = read_mask(prediction_path)[: truth.shape[0], : truth.shape[1]]
+    truth, truth_palette = read_mask_and_palette(truth_path)
+    prediction, palette = read_mask_and_palette(prediction_path, None if crops else truth.shape)
+    prediction = prediction[: truth.shape[0], : truth.shape[1]]
     if prediction.shape != truth.shape:
         wanted = f"at least {truth.shape[0]} x {truth.shape[1]} (height x width, as the truth)"
         raise InputError(prediction_path, wanted, f"{prediction.shape[0]} x {prediction.shape[1]}")
-    return prediction, truth
+    return prediction, truth, palette, truth_palette
 
 
 def truth_lookup(evaluated, classes: int) -> np.ndarray:
@@ -167,10 +178,12 @@ def truth_lookup(evaluated, classes: int) -> np.ndarray:
 def _count_chunk(pairs, classes: int, policy: str, evaluated: tuple, boundary: bool):
     convention, lookup = convention_of(policy), truth_lookup(evaluated, classes)
     total = np.zeros((classes + 1, classes + 2), np.int64)
-    bands = np.zeros((2, classes + 1), np.int64)
+    bands, found = np.zeros((2, classes + 1), np.int64), no_findings(classes)
     per_image = np.empty(len(pairs), np.float32)
     for k, (prediction_path, truth_path) in enumerate(pairs):
-        prediction, truth = read_pair(prediction_path, truth_path, convention.crops)
+        prediction, truth, palette, truth_palette = read_pair(prediction_path, truth_path, convention.crops)
+        for sums, part in zip(found, count_findings(truth, truth_palette, prediction, palette, classes)):
+            sums += part
         if len(evaluated) <= classes:
             truth = lookup[truth]
         table = joint_table(truth, prediction)
@@ -179,7 +192,7 @@ def _count_chunk(pairs, classes: int, policy: str, evaluated: tuple, boundary: b
         per_image[k] = image_miou(counts, convention, evaluated)
         if boundary:
             bands += boundary_counts(truth, prediction, classes, convention.undefined)
-    return (total, bands), per_image
+    return (total, bands, *found), per_image
 
 
 def image_miou(counts: np.ndarray, convention, evaluated) -> float:

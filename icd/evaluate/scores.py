@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from icd.evaluate.findings import Findings
 from icd.evaluate.policies import POLICIES, Convention, apply_policy, class_scores, mean_iou
 from icd.provenance import plain
 
@@ -35,6 +36,8 @@ class Scores:
         Pixels in the intersection and the union of the boundary bands.
     per_image : dict of str to float
         mIoU of every image alone, over the classes in its truth or its prediction.
+    findings : icd.evaluate.findings.Findings or None
+        What makes the numbers doubtful: ignored truth, empty predictions, palettes.
     """
 
     names: tuple
@@ -45,6 +48,7 @@ class Scores:
     missing: tuple = ()
     boundary: np.ndarray = None
     per_image: dict = field(default_factory=dict, repr=False)
+    findings: Findings = None
 
     @property
     def confusion(self) -> np.ndarray:
@@ -146,6 +150,8 @@ class Scores:
             ],
             "counts": self.counts.tolist(),
         }
+        if self.findings is not None:
+            content.update(self.findings.as_dict())
         if per_image:
             content["per_image"] = self.per_image
         return plain(content)

@@ -5,16 +5,15 @@ In: the entries of `scores.json`, `losses.jsonl`, `run.json`. Out: markup; empty
 
 from __future__ import annotations
 
-import json
 from functools import partial as bind
 from html import escape
 from pathlib import Path
 
 import numpy as np
 
-from icd.errors import InputError
 from icd.evaluate import charts
 from icd.evaluate.table import percent
+from icd.files.records import read_losses
 
 _POINTS = 300
 
@@ -28,23 +27,39 @@ def scores(entries) -> str:
         "predictions",
         "mIoU %",
         "255 is",
+        "coverage %",
         *(["255 dropped", "255 background", "255 error"] if policies else []),
     ]
-    header += ["coverage %", "pixel accuracy", "precision", "recall", "boundary IoU", "images", "missing"]
+    header += ["pixel accuracy", "precision", "recall", "boundary IoU", "images", "empty", "missing"]
     rows = []
     for entry in entries:
         by_policy = entry.get("miou_per_policy") or {}
-        row = [entry["name"], percent(entry["miou"]), entry.get("undefined")]
+        row = [entry["name"], percent(entry["miou"]), entry.get("undefined"), percent(entry.get("coverage"))]
         row += [percent(by_policy.get(name)) for name in ("drop", "background", "error")] if policies else []
-        names = ("coverage", "pixel_accuracy", "foreground_precision", "foreground_recall", "boundary_iou")
+        names = ("pixel_accuracy", "foreground_precision", "foreground_recall", "boundary_iou")
         row += [percent(entry.get(name)) for name in names]
-        rows.append([*row, entry.get("images"), len(entry.get("missing", ()))])
-    return charts.table(header, rows) + _scored_classes(entries[0])
+        rows.append(
+            [*row, entry.get("images"), entry.get("empty_predictions"), len(entry.get("missing", ()))]
+        )
+    return charts.table(header, rows) + _partial_coverage(entries) + _scored_classes(entries[0])
+
+
+def _partial_coverage(entries) -> str:
+    """What a score over a part of the pixels hides."""
+    lines = []
+    for entry in entries:
+        coverage, strict = entry.get("coverage"), (entry.get("miou_per_policy") or {}).get("error")
+        if coverage is not None and coverage < 1 and strict is not None and entry.get("undefined") == "drop":
+            undefined = f"{100 * (1 - coverage):.1f} % of the pixels are undefined and not counted"
+            lines.append(
+                f"<p>{escape(entry['name'])}: {undefined}; with them as errors the mIoU is {100 * strict:.2f} %.</p>"
+            )
+    return "".join(lines)
 
 
 def _scored_classes(entry) -> str:
     evaluated = entry.get("evaluated_classes")
-    if evaluated is None or len(evaluated) == len(entry["classes"]):
+    if evaluated is None or len(evaluated) >= len(entry["classes"]):
         return "<p>Mean over all classes and the background; 255 in the truth is not scored.</p>"
     names = ", ".join(entry["classes"][number]["name"] for number in evaluated)
     return f"<p>Scored classes: {escape(names)}. Pixels of other classes are left out of the truth.</p>"
@@ -54,12 +69,10 @@ def class_bars(entries) -> str:
     """IoU of every class that any of the scores judges."""
     if not entries:
         return ""
-    judged = [
-        k
-        for k in range(len(entries[0]["classes"]))
-        if any(e["classes"][k]["iou"] is not None for e in entries)
-    ]
-    names = [entries[0]["classes"][k]["name"] for k in judged]
+    names = [row["name"] for row in entries[0]["classes"]]
+    entries = [entry for entry in entries if [row["name"] for row in entry["classes"]] == names]
+    judged = [k for k in range(len(names)) if any(e["classes"][k]["iou"] is not None for e in entries)]
+    names = [names[k] for k in judged]
     return charts.class_bars(names, {e["name"]: [e["classes"][k]["iou"] for k in judged] for e in entries})
 
 
@@ -87,23 +100,25 @@ def losses(folder: Path) -> str:
     path = folder / "losses.jsonl"
     if not path.is_file():
         return ""
-    try:
-        lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    except ValueError as error:
-        raise InputError(path, "one JSON object a line", f"damaged content ({error})") from None
+    lines = read_losses(path)
     if not lines:
         return ""
     steps = np.array([line["step"] for line in lines], float)
-    names = [name for name in lines[-1] if name not in ("epoch", "step")]
+    names = dict.fromkeys(name for line in lines for name in line if name not in ("epoch", "step"))
+    lost = sum(line[name] is None for line in lines for name in names if name in line)
+    note = f"<p>{lost} losses are no finite numbers and not drawn: the training diverged.</p>" if lost else ""
     draw = bind(_loss_chart, steps=steps, lines=lines)
-    return f'<div class="charts">{"".join(map(draw, names))}</div>'
+    return f'{note}<div class="charts">{"".join(map(draw, names))}</div>'
 
 
 def _loss_chart(name: str, steps, lines) -> str:
-    values = np.array([line.get(name, np.nan) for line in lines], float)
+    values = np.array([np.nan if line.get(name) is None else line[name] for line in lines], float)
     parts = np.array_split(np.arange(len(steps)), min(len(steps), _POINTS))
     x = [float(steps[part].mean()) for part in parts]
-    y = [float(values[part].mean()) for part in parts]
+    y = [
+        float(known.mean()) if len(known) else np.nan
+        for known in (values[part][~np.isnan(values[part])] for part in parts)
+    ]
     known = [(a, b) for a, b in zip(x, y) if b == b]
     return charts.line_chart(name.replace("_", " "), {name: tuple(zip(*known)) or ((), ())}, "step", name)
 

@@ -83,6 +83,8 @@ def _remarks(scores: Scores) -> list:
         lines.append("The predictions hold 255. mIoU by what it counts as:")
         values = scores.per_policy
         lines += [_line(values[policy], f"{_policy_text(policy)} ({policy})") for policy in POLICIES]
+    if scores.findings is not None:
+        lines += scores.findings.sentences()
     if scores.missing:
         lines.append(missing_text(scores.missing, scores.images + len(scores.missing)))
     return lines
@@ -124,6 +126,8 @@ def curve_text(curve: Curve, fixed: float, names) -> str:
         f"{curve.images} images",
         *_left_out(curve.evaluated, len(names)),
     ]
+    if curve.findings is not None:
+        lines += curve.findings.sentences()
     if curve.missing:
         lines.append(missing_text(curve.missing, curve.images + len(curve.missing)))
     return "\n".join(lines)

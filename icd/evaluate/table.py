@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from icd.errors import printable
+
 
 def format_table(header, rows, markdown: bool = False) -> str:
     """Lay out a table; columns that hold only numbers are set to the right.
@@ -34,4 +36,4 @@ def percent(fraction):
 def _cell(value) -> str:
     if value is None or value != value:
         return "-"
-    return f"{value:.2f}" if isinstance(value, float) else str(value)
+    return f"{value:.2f}" if isinstance(value, float) else printable(value)

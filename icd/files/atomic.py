@@ -1,4 +1,4 @@
-"""Writing files whole or not at all, and JSON. In: a path and its content. Out: the file, also when the process dies."""
+"""Writing files whole or not at all. In: a path and its content. Out: the file, also when the process dies."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ import json
 import os
 import tempfile
 from pathlib import Path
-
-from icd.errors import InputError
 
 
 def _read_umask() -> int:
@@ -37,16 +35,22 @@ def atomic_path(path):
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    try:
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    except OSError as error:
+        error.filename = str(path)  # nobody knows the temporary name
+        raise
     os.close(handle)
     try:
         yield Path(temporary)
         flush(temporary)
         os.chmod(temporary, 0o666 & ~UMASK)
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException as error:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
+        if isinstance(error, OSError) and error.filename in (None, temporary):
+            error.filename, error.filename2 = str(path), None
         raise
 
 
@@ -76,13 +80,3 @@ def write_atomic(path, content: bytes) -> None:
 def write_json(path, value) -> None:
     """Write `value` as indented JSON, atomically."""
     write_atomic(path, (json.dumps(value, indent=2, sort_keys=False) + "\n").encode())
-
-
-def read_json(path):
-    """Read JSON; `InputError` where the file is missing or is not JSON."""
-    try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(path, "a JSON file", "nothing there") from None
-    except ValueError as error:
-        raise InputError(path, "a JSON file", f"damaged content ({error})") from None

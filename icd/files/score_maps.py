@@ -6,17 +6,20 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from icd.errors import InputError
+from icd.classes import IGNORE
+from icd.errors import InputError, printable
+from icd.files.arrays import read_arrays
 from icd.files.atomic import write_atomic
+from icd.files.pictures import MOST_PIXELS
 
+_WANTED = "score maps with the arrays classes, maps, size, frame"
+_LOCALIZE = "Run the localization stage for this image."
 FUSIONS, ALIGNMENTS = ("sum", "max"), ("centres", "corners", "views")
 NORMALIZATIONS = ("maximum", "range")
 
@@ -94,72 +97,145 @@ def _grid_name(index: int) -> str:
     return f"maps_{index}" if index else "maps"
 
 
-def read_score_maps(path) -> ScoreMaps:
+def read_score_maps(path, num_classes=None, size=None) -> ScoreMaps:
     """Read and check score maps.
+
+    Parameters
+    ----------
+    num_classes : int, optional
+        C, the foreground classes that there are.
+    size : tuple of int, optional
+        The height and width of the photograph.
 
     Raises
     ------
     InputError
-        The file is missing, damaged, or its arrays do not fit each other.
+        The file is missing, damaged, or claims more than it holds; or as `check_score_maps`.
     """
-    with _open_score_maps(path) as file:
-        scores = _score_maps_from({name: file[name] for name in file.files})
-    classes = scores.classes
-    if any(grid.ndim != 3 or classes.shape != grid.shape[:1] for grid in scores.grids):
-        found = ", ".join(str(grid.shape) for grid in scores.grids)
-        raise InputError(path, "a map (h, w) for every class", f"classes {classes.shape}, maps {found}")
-    if any(grid.dtype.kind != "f" and grid.dtype != np.uint8 for grid in scores.grids):
-        raise InputError(path, "maps of float32, float16 or uint8", f"{scores.maps.dtype}")
-    if (np.diff(classes) <= 0).any() or (classes < 1).any():
-        raise InputError(path, "class numbers from 1, ascending", f"{classes.tolist()}")
-    return scores
+    content = read_arrays(path, _WANTED, _is_part, _LOCALIZE, "Delete it and localize again.")
+    return check_score_maps(path, _score_maps_from(content, path), num_classes, size)
 
 
 def read_mapped_classes(path) -> np.ndarray:
     """The numbers of the classes that score maps are of, without reading the maps; errors as of `read_score_maps`."""
-    with _open_score_maps(path) as file:
-        return file["classes"]
+    content = read_arrays(path, _WANTED, "classes".__eq__, _LOCALIZE, "Delete it and localize again.")
+    if "classes" not in content:
+        raise InputError(path, _WANTED, "none with the name classes")
+    _check_classes(path, content["classes"], None)
+    return content["classes"]
 
 
-@contextlib.contextmanager
-def _open_score_maps(path):
-    wanted = "score maps with the arrays classes, maps, size, frame"
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            yield file
-    except FileNotFoundError:
-        raise InputError(
-            path, wanted, "nothing there", "Run the localization stage for this image."
-        ) from None
-    except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(
-            path, wanted, f"a damaged or other file ({error})", "Delete it and localize again."
-        ) from None
+def check_score_maps(path, scores: ScoreMaps, num_classes=None, size=None) -> ScoreMaps:
+    """Return score maps of any program, or raise; every reader of score maps ends here.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        For the message.
+    num_classes, size : optional
+        As of `read_score_maps`.
+
+    Raises
+    ------
+    InputError
+        Class numbers are not ascending from 1, or beyond `num_classes` or 254; sizes are not positive, absurd, or not the
+        photograph's; the frame is smaller than what lies in it; the maps are none, or hold NaN or infinity.
+    """
+    _check_classes(path, scores.classes, num_classes)
+    _check_sides(path, scores)
+    if size is not None and tuple(scores.size) != tuple(size):
+        found = f"score maps for {scores.size[0]} x {scores.size[1]}"
+        raise InputError(path, f"{size[0]} x {size[1]} (height x width), as the photograph", found, _LOCALIZE)
+    for grid in scores.grids:
+        if grid.ndim != 3 or scores.classes.shape != grid.shape[:1] or (len(grid) and 0 in grid.shape):
+            found = ", ".join(str(grid.shape) for grid in scores.grids)
+            expected = "a map (h, w) of at least one cell for every class"
+            raise InputError(path, expected, f"classes {scores.classes.shape}, maps {found}")
+        if grid.dtype.kind != "f" and grid.dtype != np.uint8:
+            raise InputError(path, "maps of float32, float16 or uint8", f"{grid.dtype}")
+        if grid.dtype.kind == "f" and not np.isfinite(grid).all():
+            raise InputError(path, "finite scores", "NaN or infinity", "Localize this image again.")
+    return scores
 
 
-def _score_maps_from(content: dict) -> ScoreMaps:
-    height, width = (int(n) for n in content["size"])
-    frame = tuple(int(n) for n in content["frame"])
-    if len(frame) != 4:
-        raise ValueError(f"{len(frame)} numbers in frame")
+def _check_classes(path, classes: np.ndarray, num_classes) -> None:
+    last = IGNORE - 1 if num_classes is None else num_classes
+    if classes.ndim != 1 or classes.dtype.kind not in "iu":
+        raise InputError(path, "class numbers", f"an array {classes.shape} of {classes.dtype}")
+    numbers = [int(number) for number in classes[:IGNORE]]
+    if (
+        len(classes) >= IGNORE
+        or any(b <= a for a, b in zip(numbers, numbers[1:]))
+        or (numbers and numbers[0] < 1)
+    ):
+        raise InputError(path, "class numbers from 1, ascending", str(numbers[:20]))
+    if numbers and numbers[-1] > last:
+        remedy = "Name the classes that the maps were made for (--classes)."
+        raise InputError(path, f"class numbers from 1 to {last}", f"class {numbers[-1]}", remedy)
+
+
+def _check_sides(path, scores: ScoreMaps) -> None:
+    for name, sides in (("size", scores.size), ("frame", scores.frame)):
+        if min(sides) < 1 or sides[0] * sides[1] > MOST_PIXELS:
+            raise InputError(path, f"a {name} of 1 to {MOST_PIXELS} pixels", " x ".join(map(str, sides[:4])))
+    height, width, inner_height, inner_width = scores.frame
+    if inner_height > height or inner_width > width:
+        found = f"{inner_height} x {inner_width} in {height} x {width}"
+        raise InputError(path, "a frame that holds the image's content", found)
+
+
+def _is_part(name: str) -> bool:
+    words = ("fusion", "alignment", "normalization")
+    return name in ("classes", "size", "frame", "views", *words) or name.startswith("maps")
+
+
+def _score_maps_from(content: dict, path) -> ScoreMaps:
+    missing = [name for name in ("classes", "maps", "size", "frame") if name not in content]
+    if missing:
+        raise InputError(path, _WANTED, f"no array {missing[0]}", "Delete it and localize again.")
+    size, frame = (
+        _whole_numbers(path, name, content[name], count) for name, count in (("size", 2), ("frame", 4))
+    )
     further = []
     while _grid_name(len(further) + 1) in content:
         further.append(content[_grid_name(len(further) + 1)])
-    fusion, alignment = str(content.get("fusion", "sum")), str(content.get("alignment", "centres"))
-    normalization = str(content.get("normalization", "maximum"))
-    if fusion not in FUSIONS or alignment not in ALIGNMENTS or normalization not in NORMALIZATIONS:
-        raise ValueError(f"fusion {fusion!r}, alignment {alignment!r}, normalization {normalization!r}")
-    views = tuple((int(h), int(w)) for h, w in content.get("views", ()))
-    if len(views) != (1 + len(further) if alignment == "views" else 0):
-        raise ValueError(f"{len(views)} views for {1 + len(further)} grids")
+    words = {
+        name: _word(content.get(name)) or known[0]
+        for name, known in (("fusion", FUSIONS), ("alignment", ALIGNMENTS), ("normalization", NORMALIZATIONS))
+    }
+    if not (
+        words["fusion"] in FUSIONS
+        and words["alignment"] in ALIGNMENTS
+        and words["normalization"] in NORMALIZATIONS
+    ):
+        expected = (
+            f"a fusion among {', '.join(FUSIONS)}, an alignment among {', '.join(ALIGNMENTS)} and a normalization among "
+            f"{', '.join(NORMALIZATIONS)}"
+        )
+        raise InputError(path, expected, ", ".join(repr(printable(word, 40)) for word in words.values()))
+    views = _views(path, content.get("views"), 1 + len(further) if words["alignment"] == "views" else 0)
     return ScoreMaps(
-        content["classes"],
-        content["maps"],
-        (height, width),
-        frame,
-        tuple(further),
-        fusion,
-        alignment,
-        views,
-        normalization,
-    )
+        content["classes"], content["maps"], size, frame, tuple(further), words["fusion"], words["alignment"], views,
+        words["normalization"],
+    )  # fmt: skip
+
+
+def _views(path, array, count: int) -> tuple:
+    """The height and width of every view; `InputError` unless there are `count`."""
+    if array is None:
+        array = np.zeros((0, 2), np.int32)
+    if array.shape != (count, 2) or array.dtype.kind not in "iu" or (array < 1).any():
+        raise InputError(path, f"views of {count} grids", f"an array {array.shape} of {array.dtype}")
+    return tuple((int(height), int(width)) for height, width in array)
+
+
+def _whole_numbers(path, name: str, array: np.ndarray, count: int) -> tuple:
+    if array.shape != (count,) or array.dtype.kind not in "iu":
+        found = f"an array {array.shape} of {array.dtype}"
+        raise InputError(path, f"{count} whole numbers in {name}", found)
+    return tuple(int(number) for number in array)
+
+
+def _word(array) -> str:
+    """The text in an array without dimensions; empty where there is none."""
+    return str(array) if array is not None and array.shape == () and array.dtype.kind == "U" else ""

@@ -7,14 +7,16 @@ at every pixel, larger means more likely.
 from __future__ import annotations
 
 import io
-import zipfile
 from dataclasses import dataclass
 
 import numpy as np
 
+from icd.classes import IGNORE
 from icd.errors import InputError
+from icd.files.arrays import read_arrays
 from icd.files.atomic import write_atomic
 
+MOST = float(np.finfo(np.float16).max)  # a background (1 - v)^alpha of scores below 0 may be larger
 _WANTED = "a label stack with the arrays labels and planes"
 
 
@@ -41,7 +43,9 @@ def write_label_stack(path, stack: LabelStack) -> None:
     """Write a label stack as `.npz` without pickles, float16, atomically."""
     buffer = io.BytesIO()
     np.savez_compressed(
-        buffer, labels=np.asarray(stack.labels, np.int16), planes=stack.planes.astype(np.float16)
+        buffer,
+        labels=np.asarray(stack.labels, np.int16),
+        planes=np.clip(stack.planes, -MOST, MOST).astype(np.float16),
     )
     write_atomic(path, buffer.getvalue())
 
@@ -61,13 +65,10 @@ def read_label_stack(path, num_classes=None, size=None) -> LabelStack:
     InputError
         The file is missing or damaged, has no background, or does not fit the classes or the image.
     """
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            labels, planes = file["labels"], file["planes"]
-    except FileNotFoundError:
-        raise InputError(path, _WANTED, "nothing there") from None
-    except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(path, _WANTED, f"a damaged or other file ({error})") from None
+    content = read_arrays(path, _WANTED, ("labels", "planes").__contains__)
+    if len(content) < 2:
+        raise InputError(path, _WANTED, f"the arrays {', '.join(content) or 'of other names'}")
+    labels, planes = content["labels"], content["planes"]
     return checked_label_stack(path, LabelStack(labels, planes), num_classes, size)
 
 
@@ -77,13 +78,17 @@ def checked_label_stack(path, stack: LabelStack, num_classes=None, size=None) ->
     if planes.ndim != 3 or labels.shape != planes.shape[:1] or planes.dtype.kind != "f":
         found = f"labels {labels.shape}, planes {planes.shape} of {planes.dtype}"
         raise InputError(path, "a float plane (H, W) for every label", found)
-    if labels.dtype.kind not in "iu" or not len(labels) or labels[0] != 0 or (np.diff(labels) <= 0).any():
+    numbers = labels.tolist() if labels.dtype.kind in "iu" and labels.ndim == 1 else []
+    if not numbers or numbers[0] != 0 or any(b <= a for a, b in zip(numbers, numbers[1:])):
         raise InputError(
             path, "labels 0 (the background), then classes, ascending", f"{labels.tolist()}"[:80],
             "A stack without background cannot say where nothing is.",
         )  # fmt: skip
-    if num_classes is not None and labels[-1] > num_classes:
-        raise InputError(path, f"labels 0 to {num_classes}", f"{labels[-1]}", "See --classes.")
+    last = IGNORE - 1 if num_classes is None else num_classes
+    if numbers[-1] > last:
+        raise InputError(path, f"labels 0 to {last}", f"{numbers[-1]}", "See --classes.")
+    if 0 in planes.shape:
+        raise InputError(path, "planes with pixels", f"the shape {planes.shape}")
     if not np.isfinite(planes).all():
         raise InputError(path, "finite numbers", "NaN or infinity")
     if size is not None and planes.shape[1:] != tuple(size):

@@ -8,11 +8,13 @@ without torch.
 from __future__ import annotations
 
 import io
+import pickle
 
 import numpy as np
 
-from icd.errors import InputError
+from icd.errors import InputError, reason_of
 from icd.files import write_atomic
+from icd.files.arrays import read_array, read_header
 from icd.foreign.pickles import finished
 from icd.foreign.torchfile import TorchUnpickler
 
@@ -38,9 +40,11 @@ def read_npy(path):
     """
     try:
         with open(path, "rb") as file:
-            return _read(io.BytesIO(file.read()))
-    except (FileNotFoundError, IsADirectoryError):
-        raise InputError(path, _WANTED, "nothing there") from None
+            return _read(file.read())
+    except OSError as error:
+        raise InputError(path, _WANTED, reason_of(error)) from None
+    except RecursionError:
+        raise InputError(path, _WANTED, "lists too deep in each other", _REMEDY) from None
     except Exception as error:  # whatever a damaged or hostile pickle provokes
         raise InputError(path, _WANTED, f"{type(error).__name__}: {error}", _REMEDY) from None
 
@@ -52,14 +56,14 @@ def write_npy(path, content) -> None:
     write_atomic(path, buffer.getvalue())
 
 
-def _read(stream):
-    version = np.lib.format.read_magic(stream)
-    read_header = (
-        np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    )
-    _, _, dtype = read_header(stream)
+def _read(content: bytes):
+    stream = io.BytesIO(content)
+    _, dtype = read_header(stream)
     if not dtype.hasobject:
-        stream.seek(0)
-        return np.load(stream, allow_pickle=False)
-    content = finished(TorchUnpickler(stream).load())
-    return content.item() if isinstance(content, np.ndarray) and content.shape == () else content
+        return read_array(content)
+    if dtype != np.dtype(object):
+        raise pickle.UnpicklingError("an array of composed objects")
+    found = finished(
+        TorchUnpickler(stream, encoding="latin1").load()
+    )  # the bytes of Python 2's texts and arrays
+    return found.item() if isinstance(found, np.ndarray) and found.shape == () else found

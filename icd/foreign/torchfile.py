@@ -12,19 +12,20 @@ import pickle
 import struct
 import zipfile
 import zlib
+from pathlib import Path
 
 import numpy as np
 
-from icd.errors import InputError
+from icd.errors import InputError, printable, reason_of
 from icd.files import open_atomic
-from icd.foreign.pickles import Pending, Unpickler, finished
+from icd.foreign.pickles import Unpickler, finished
+from icd.foreign.torch_types import CONSTRUCTORS, READ_STORAGES, STORAGES, Storage
 
 _WANTED = "a checkpoint of torch.save"
 _REMEDY = "Only tensors, numpy arrays and plain values are read; with other things in it, save its state_dict alone."
-_STORAGES = {
-    "DoubleStorage": "<f8", "FloatStorage": "<f4", "HalfStorage": "<f2", "LongStorage": "<i8", "IntStorage": "<i4",
-    "ShortStorage": "<i2", "CharStorage": "|i1", "ByteStorage": "|u1", "BoolStorage": "|b1",
-}  # fmt: skip
+_UNPACKED = (
+    "A checkpoint is one file, which is a zip archive inside: take it as it was before it was unpacked."
+)
 _MAGIC, _PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
 _ALIGNMENT = 64
 
@@ -56,87 +57,42 @@ def read_torch(path):
                 return finished(_read_zip(file, content))
             if head.startswith(b"\x80"):
                 return finished(_read_legacy(file, content))
-    except (FileNotFoundError, IsADirectoryError):
-        raise InputError(path, _WANTED, "nothing there") from None
+    except IsADirectoryError:
+        raise InputError(path, _WANTED, _kind_of_folder(path), _UNPACKED) from None
+    except OSError as error:
+        raise InputError(path, _WANTED, reason_of(error)) from None
+    except RecursionError:
+        raise InputError(path, _WANTED, "lists too deep in each other", _REMEDY) from None
     except Exception as error:  # whatever a damaged or hostile file provokes
         raise InputError(path, _WANTED, f"{type(error).__name__}: {error}", _REMEDY) from None
     raise InputError(path, _WANTED, f"a file that begins with {head!r}", "Fetch it again.")
 
 
-class Storage:
-    """The numbers behind tensors; they arrive with `fill`, after the pickle that names them."""
-
-    def __init__(self, dtype: str, count: int):
-        self.dtype, self.count, self.elements = np.dtype(dtype), count, None
-
-    def fill(self, content: np.ndarray) -> None:
-        """Take the first bytes of `content`, uint8, as the storage's numbers."""
-        size = self.count * self.dtype.itemsize
-        if not 0 <= size <= len(content):
-            raise pickle.UnpicklingError(f"a storage of {size} bytes where there are {len(content)}")
-        self.elements = content[:size].view(self.dtype)
-
-    def __setstate__(self, state):
-        raise pickle.UnpicklingError("a state for a storage")
-
-
-class _Tensor(Pending):
-    """A window of a storage: sizes and strides in elements, as torch means them."""
-
-    def __init__(self, storage, offset, size, stride, *_):
-        self.storage, self.offset, self.size, self.stride = storage, offset, tuple(size), tuple(stride)
-
-    def finish(self):
-        if not isinstance(self.storage, Storage) or len(self.size) != len(self.stride):
-            raise pickle.UnpicklingError("a tensor without storage")
-        if min((0, self.offset, *self.size, *self.stride)) < 0:
-            raise pickle.UnpicklingError("a tensor of negative size")
-        elements, dtype = self.storage.elements, self.storage.dtype
-        if 0 in self.size:
-            return np.zeros(self.size, dtype)
-        last, count = self.offset, 1
-        for n, step in zip(self.size, self.stride):
-            last, count = last + (n - 1) * step, count * n
-        # The second condition keeps a tensor that repeats a few numbers from growing when it is copied.
-        if last >= len(elements) or count > len(elements):
-            raise pickle.UnpicklingError(f"a tensor {self.size} that does not fit its storage")
-        strides = [step * dtype.itemsize for step in self.stride]
-        return np.lib.stride_tricks.as_strided(elements[self.offset :], self.size, strides)
-
-
-class _Parameter(Pending):
-    """torch's Parameter: around a tensor, which torch before 0.2 put first into a state of five parts."""
-
-    tensor = None
-
-    def __init__(self, tensor, *_):
-        self.tensor = tensor
-
-    def __setstate__(self, state):
-        if len(state) == 5:
-            self.tensor = state[0]
-
-    def finish(self):
-        if not isinstance(self.tensor, _Tensor):
-            raise pickle.UnpicklingError("a parameter without tensor")
-        return self.tensor.finish()
+def _kind_of_folder(path) -> str:
+    """What a folder in the place of a checkpoint is."""
+    unpacked = any(Path(path).glob("data.pkl")) or any(Path(path).glob("*/data.pkl"))
+    return "a folder: a checkpoint that was unpacked" if unpacked else "a folder"
 
 
 class TorchUnpickler(Unpickler):
     """Knows tensors too; `storages` are those that the pickle has named so far."""
 
-    def __init__(self, stream):
-        super().__init__(stream, encoding="utf-8")
+    def __init__(self, stream, encoding="utf-8"):
+        super().__init__(stream, encoding=encoding)
         self.storages = {}
 
     def persistent_load(self, parts):
         """The storage of ("storage", type, key, location, elements), in the older format with a sixth part."""
-        kind, code, key, _, count, *view = parts
-        if kind != "storage" or code not in _STORAGES.values() or view not in ([], [None]):
-            raise pickle.UnpicklingError(f"a storage of another kind: {parts!r:.100}")
+        kind, code, key, _, count, *view = (
+            parts if isinstance(parts, tuple) and len(parts) in (5, 6) else (None,) * 5
+        )
+        known = isinstance(code, str) and code in READ_STORAGES.values()
+        if kind != "storage" or not known or not isinstance(key, str) or view not in ([], [None]):
+            raise pickle.UnpicklingError("a storage of another kind")
         storage = self.storages.setdefault(key, Storage(code, count))
-        if (storage.dtype, storage.count) != (np.dtype(code), count):
-            raise pickle.UnpicklingError(f"storage {key!r} with two types or sizes")
+        new = Storage(code, count)
+        if (storage.dtype, storage.short, storage.count) != (new.dtype, new.short, count):
+            raise pickle.UnpicklingError(f"storage {printable(key, 40)!r} with two types or sizes")
         return storage
 
 
@@ -198,12 +154,8 @@ def _storage_of_bytes(content):
 
 TorchUnpickler.constructors = {
     **Unpickler.constructors,
-    ("torch._utils", "_rebuild_tensor"): _Tensor,  # torch before 0.4
-    ("torch._utils", "_rebuild_tensor_v2"): _Tensor,
-    ("torch._utils", "_rebuild_parameter"): _Parameter,
-    ("torch.nn.parameter", "Parameter"): _Parameter,
+    **CONSTRUCTORS,
     ("torch.storage", "_load_from_bytes"): _storage_of_bytes,
-    **{("torch", name): code for name, code in _STORAGES.items()},
 }
 
 
@@ -251,7 +203,7 @@ def _opcodes(value, arrays: dict):
 def _tensor_opcodes(value: np.ndarray, arrays: dict):
     array = np.asarray(value, value.dtype.newbyteorder("<"), order="C")
     number, array = arrays.setdefault(id(value), (len(arrays), array))
-    names = {np.dtype(code): name for name, code in _STORAGES.items()}
+    names = {np.dtype(code): name for name, code in STORAGES.items()}
     if array.dtype not in names:
         raise TypeError(f"torch has no type for {array.dtype}")
     yield b"ctorch._utils\n_rebuild_tensor_v2\n" + pickle.MARK + pickle.MARK

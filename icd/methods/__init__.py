@@ -7,8 +7,10 @@ from icd.methods.cam import CAM
 from icd.methods.drs import DRS, DRSClassifier
 from icd.methods.eps import EPS, Baseline
 from icd.methods.icd import ICD
+from icd.methods.irn_cam import IRNCAM
 from icd.methods.ppc import PPC, PPCOnEPS
 from icd.methods.seam import SEAM
+from icd.methods.vwe import VWE, VWLL, VWLM, HybridPoolingBaseline
 from icd.recipe import changed_recipe
 
 METHODS = {
@@ -18,6 +20,11 @@ METHODS = {
     "eps_cam": Baseline,
     "drs": DRS,
     "drs_classifier": DRSClassifier,
+    "irn_cam": IRNCAM,
+    "vwe": VWE,
+    "vwe_baseline": HybridPoolingBaseline,
+    "vwl_l": VWLL,
+    "vwl_m": VWLM,
     "seam": SEAM,
     "ppc": PPC,
     "ppc_eps": PPCOnEPS,

@@ -13,7 +13,7 @@ import numpy as np
 
 from icd import _native
 from icd.errors import InputError
-from icd.refine.arguments import checked_array, checked_integer, checked_number, checked_threads
+from icd.refine.arguments import check_memory, checked_array, checked_integer, checked_number, checked_threads
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,11 +42,52 @@ CRF_PRESETS = {
     "psa": CrfParameters(3, 3, 80, 13, 10),  # PSA's tool/imutils.py; also SEAM, PPC and the code of EPS
     "irn": CrfParameters(3, 3, 50, 5, 10),  # IRN's misc/imutils.py
     "icd": CrfParameters(3, 3, 80, 13, 10),  # ICD's run_icd.py
-    "deeplab-r101": CrfParameters(1, 3, 67, 3, 4),  # README of EPS
+    "deeplab-r101": CrfParameters(
+        1, 3, 67, 3, 4
+    ),  # README of EPS; kazuto1011/deeplab-pytorch (spec deeplab B7)
     "vwe": CrfParameters(1, 3, 64, 3, 4),  # VWE's v2/crf.py
+    "seam-deeplab": CrfParameters(3, 3, 32, 13, 10, 1),  # SEAM's segmentation program (spec deeplab A5)
     "afa": CrfParameters(3, 3, 64, 5, 4),  # AFA, issue 6
 }
 """Published parameters by name. The names say whose they are, not where they may be used."""
+
+
+CRF_PICTURES = ("rgb", "bgr", "wrapped", "truncated")
+_MEAN_OF_CAFFE = (104.008, 116.669, 122.675)  # of B, G, R
+_MEAN, _STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
+
+
+def crf_picture(image: np.ndarray, kind: str) -> np.ndarray:
+    """The picture that a published program gives to its CRF in an image's place.
+
+    Parameters
+    ----------
+    image : numpy.ndarray, shape (H, W, 3), uint8
+        RGB.
+    kind : {"rgb", "bgr", "wrapped", "truncated"}
+        "rgb": the image itself. "bgr": with its channels turned round, which changes what the CRF's approximation gives, if not
+        what it approximates. "wrapped": "bgr" minus the mean colour, cast to 8 bits, so that colours below the mean wrap to the
+        bright end: what the published command of DeepLab-v2 does, by mistake, and what its numbers were made with (spec
+        deeplab B7). "truncated": normalised and back, cut off to whole numbers, at most one too dark (spec deeplab A5).
+
+    Returns
+    -------
+    numpy.ndarray, shape (H, W, 3), uint8
+    """
+    image = checked_array("image", image, np.uint8, ("H", "W", 3))
+    if kind == "rgb":
+        return image
+    if kind == "bgr":
+        return np.ascontiguousarray(image[..., ::-1])
+    if kind == "wrapped":
+        # A cast of negative floating-point numbers to uint8 is undefined; this is what x86 does.
+        shifted = image[..., ::-1].astype(np.float32) - np.float32(_MEAN_OF_CAFFE)
+        return np.trunc(shifted).astype(np.int64).astype(np.uint8)
+    if kind == "truncated":
+        normalised = ((image / 255.0 - _MEAN) / _STD).astype(np.float32)
+        restored = (normalised * _STD.astype(np.float32) + _MEAN.astype(np.float32)) * 255
+        return restored.clip(0, 255).astype(np.uint8)
+    raise InputError("crf_picture", " or ".join(CRF_PICTURES), repr(kind))
 
 
 def unary_from_probabilities(probabilities, lowest=1e-5) -> np.ndarray:
@@ -98,13 +139,15 @@ def dense_crf(image, unary, preset_or_parameters, iterations=None, threads=0, ba
     ------
     InputError
         Wrong shapes or dtypes, NaN or infinite energies, an unknown preset, parameters out of range, the backend is not
-        installed.
+        installed, more memory needed than there is.
     """
     image = checked_array("image", image, np.uint8, ("H", "W", 3))
     unary = checked_array("unary", unary, np.float32, ("L", *image.shape[:2]))
     if image.size >= 2**30:
         raise InputError("image", "less than 2^30 / 3 pixels", f"{image.shape[0]} x {image.shape[1]}")
     parameters = _checked_parameters(preset_or_parameters, iterations)
+    labels, height, width = unary.shape
+    check_memory("unary", (8 * labels + 80) * height * width, f"{labels} labels of {height} x {width} pixels")
     threads = checked_threads(threads)
     if backend not in _BACKENDS:
         raise InputError("backend", " or ".join(_BACKENDS), repr(backend))

@@ -13,7 +13,7 @@ import numpy as np
 
 from icd import _native
 from icd.errors import InputError
-from icd.refine.arguments import checked_array, checked_integer, checked_threads
+from icd.refine.arguments import check_memory, checked_array, checked_integer, checked_threads
 from icd.refine.random_walk import disc_offsets
 
 
@@ -25,12 +25,12 @@ def path_offsets(radius) -> np.ndarray:
     numpy.ndarray, shape (D, 2), int32
         (dy, dx); 34 for radius 5, 152 for radius 10.
     """
-    return np.array([path[0] for path in _paths(radius)], np.int32)
+    return np.array([path[0] for path in path_points(radius)], np.int32)
 
 
 def path_lengths(radius) -> np.ndarray:
     """Number of points of each path, both ends included, in the order of `path_offsets`; int32."""
-    return np.array([len(path) for path in _paths(radius)], np.int32)
+    return np.array([len(path) for path in path_points(radius)], np.int32)
 
 
 def path_affinities(boundary, radius, threads=0) -> np.ndarray:
@@ -53,7 +53,7 @@ def path_affinities(boundary, radius, threads=0) -> np.ndarray:
     Raises
     ------
     InputError
-        A map too small to have a source, NaN, values outside 0..1.
+        A map too small to have a source, NaN, values outside 0..1, more memory needed than there is.
     """
     boundary = _checked_boundary(boundary)
     radius = checked_integer("radius", radius, 2, 64)
@@ -63,7 +63,7 @@ def path_affinities(boundary, radius, threads=0) -> np.ndarray:
         raise InputError(
             "boundary", wanted, f"{boundary.shape[0]} x {boundary.shape[1]}", "Use a smaller radius."
         )
-    return _affinities(boundary, radius, threads).reshape(len(_paths(radius)), -1)
+    return _affinities(boundary, radius, threads).reshape(len(path_points(radius)), -1)
 
 
 def path_affinity_planes(boundary, radius=5, threads=0) -> np.ndarray:
@@ -98,15 +98,17 @@ def _checked_boundary(boundary) -> np.ndarray:
 
 
 def _affinities(boundary, radius: int, threads) -> np.ndarray:
-    paths = _paths(radius)
+    paths = path_points(radius)
+    (height, width), directions = boundary.shape, len(paths)
+    check_memory("radius", 4 * directions * height * width, f"{directions} directions on {height} x {width}")
     points = np.array([point for path in paths for point in path], np.int32)
     starts = np.concatenate([[0], np.cumsum(path_lengths(radius))]).astype(np.int64)
     return _native.path_affinities(boundary, points, starts, radius - 1, checked_threads(threads))
 
 
 @functools.lru_cache(maxsize=8)
-def _paths(radius: int) -> tuple:
-    """The points of every path, destination first, source last; paths by length (3.1)."""
+def path_points(radius) -> tuple:
+    """The points (dy, dx) of every path in the order of `path_offsets`: destination first, source last (3.1)."""
     return tuple(sorted((_path(int(dy), int(dx)) for dy, dx in disc_offsets(radius)), key=len))
 
 

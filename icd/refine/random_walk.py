@@ -11,7 +11,7 @@ import numpy as np
 
 from icd import _native
 from icd.errors import InputError
-from icd.refine.arguments import checked_array, checked_integer, checked_number, checked_threads
+from icd.refine.arguments import check_memory, checked_array, checked_integer, checked_number, checked_threads
 
 
 def disc_offsets(radius) -> np.ndarray:
@@ -55,7 +55,7 @@ def place_pairs(pairs, offsets, height, width) -> np.ndarray:
     Raises
     ------
     InputError
-        The shapes do not fit, or the grid is too small to have a source.
+        The shapes do not fit, the grid is too small to have a source, or the planes need more memory than there is.
     """
     offsets = _checked_offsets(offsets)
     height, width = checked_integer("height", height, 1), checked_integer("width", width, 1)
@@ -65,6 +65,7 @@ def place_pairs(pairs, offsets, height, width) -> np.ndarray:
         wanted = f"more than {reach} rows and {2 * reach} columns"
         raise InputError("grid", wanted, f"{height} x {width}", "Use a smaller radius.")
     pairs = checked_array("pairs", pairs, np.float32, (len(offsets), rows * columns))
+    check_memory("grid", 4 * len(offsets) * height * width, f"{len(offsets)} planes of {height} x {width}")
     planes = np.zeros((len(offsets), height, width), np.float32)
     planes[:, :rows, reach : reach + columns] = pairs.reshape(-1, rows, columns)
     return planes
@@ -97,7 +98,8 @@ def random_walk(scores, affinities, offsets, beta, steps, threads=0) -> np.ndarr
     Raises
     ------
     InputError
-        Wrong shapes, NaN, affinities outside 0..1, an offset that is (0, 0), repeated or the opposite of another one.
+        Wrong shapes, NaN, affinities outside 0..1, an offset that is (0, 0), repeated or the opposite of another one, more
+        memory needed than there is.
     """
     scores = checked_array("scores", scores, np.float32, ("C", "h", "w"))
     if np.abs(scores).max() > 1e30:
@@ -109,6 +111,10 @@ def random_walk(scores, affinities, offsets, beta, steps, threads=0) -> np.ndarr
         raise InputError("affinities", "values in 0..1", f"{low:g} to {high:g}")
     beta = checked_number("beta", beta, 1e-6, 1e6)
     steps = checked_integer("steps", steps, 0)
+    (classes, height, width), reach = scores.shape, int(np.abs(offsets).max())
+    padded = (height + 2 * reach) * (width + 2 * reach)
+    needed = 4 * (len(offsets) + 2 * classes + 1) * padded + 4 * scores.size
+    check_memory("affinities", needed, f"{len(offsets)} offsets and {classes} classes of {height} x {width}")
     return _native.random_walk(scores, affinities, offsets, beta, steps, checked_threads(threads))
 
 

@@ -6,6 +6,7 @@ paper's file in `icd.methods`.
 
 from __future__ import annotations
 
+import functools
 from typing import NamedTuple
 
 import numpy as np
@@ -82,11 +83,17 @@ def background_of(from_scores: np.ndarray, saliency) -> np.ndarray:
     return background
 
 
-def _cam_rule(maps, saliency=None, companion=None, threshold=None):
-    return cam_seed(maps, CAM_THRESHOLD if threshold is None else threshold, saliency)
+def share_rule(name: str, published: float) -> SeedRule:
+    """The usual rule with a paper's own threshold, a share of the maximum."""
+    rule = functools.partial(_share_rule, published)
+    return SeedRule(name, rule, f"fixed {published} of the maximum", published)
 
 
-CAM_RULE = SeedRule("cam", _cam_rule, f"fixed {CAM_THRESHOLD} of the maximum", CAM_THRESHOLD)
+def _share_rule(published, maps, saliency=None, companion=None, threshold=None):
+    return cam_seed(maps, published if threshold is None else threshold, saliency)
+
+
+CAM_RULE = share_rule("cam", CAM_THRESHOLD)
 
 
 def crf_seed(

@@ -12,7 +12,7 @@ import numpy as np
 
 from icd import _native
 from icd.errors import InputError
-from icd.refine.arguments import checked_array, checked_integer, checked_number, checked_threads
+from icd.refine.arguments import check_memory, checked_array, checked_integer, checked_number, checked_threads
 
 
 def segment(image, k=75.0, sigma=0.8, min_size=None) -> np.ndarray:
@@ -38,7 +38,7 @@ def segment(image, k=75.0, sigma=0.8, min_size=None) -> np.ndarray:
     Raises
     ------
     InputError
-        Wrong shape or dtype, an empty image, a parameter out of range.
+        Wrong shape or dtype, an empty image, a parameter out of range, more memory needed than there is.
 
     Notes
     -----
@@ -52,6 +52,9 @@ def segment(image, k=75.0, sigma=0.8, min_size=None) -> np.ndarray:
     k = checked_number("k", k, 0, 1e30)
     sigma = checked_number("sigma", sigma, 0, 100)
     min_size = min(int(k), 2**31 - 1) if min_size is None else checked_integer("min_size", min_size, 0)
+    check_memory(
+        "image", 120 * image.shape[0] * image.shape[1], f"{image.shape[0]} x {image.shape[1]} pixels"
+    )
     return _native.segment(image, k, sigma, min_size)
 
 
@@ -76,13 +79,18 @@ def pool(dense_feature, regions, frame, threads=0) -> np.ndarray:
     Raises
     ------
     InputError
-        Wrong shapes, NaN, negative ids, ids with gaps, an image larger than the frame.
+        Wrong shapes, NaN, negative ids, ids with gaps, an image larger than the frame, more memory needed than there is.
     """
     dense_feature = checked_array("dense_feature", dense_feature, np.float32, ("C", "h", "w"))
     regions, sizes = _checked_regions(regions)
     frame = checked_integer("frame", frame, 1)
     if max(regions.shape) > frame:
         raise InputError("frame", f"at least the sides of the image {regions.shape}", str(frame))
+    channels = dense_feature.shape[0]
+    needed = 4 * dense_feature.size + 4 * len(sizes) * channels + 8 * regions.size
+    check_memory(
+        "dense_feature", needed, f"{dense_feature.shape} features and {len(sizes)} x {channels} means"
+    )
     return _native.pool_regions(dense_feature, regions, len(sizes), frame, checked_threads(threads))
 
 
@@ -110,11 +118,19 @@ def merge(regions, features, limit=64, threads=0) -> np.ndarray:
     Raises
     ------
     InputError
-        Wrong shapes, NaN, negative ids, ids with gaps, a number of features other than K.
+        Wrong shapes, NaN, negative ids, ids with gaps, a number of features other than K, more memory needed than there is.
+
+    Notes
+    -----
+    Every pair of regions is compared, so time grows with K^2; memory grows with K.
     """
     regions, sizes = _checked_regions(regions)
     features = checked_array("features", features, np.float32, (len(sizes), "C"))
+    if features.shape[1] > 2**20:
+        raise InputError("features", "at most 2^20 channels", str(features.shape[1]))
     limit = checked_integer("limit", limit, 1)
+    needed = 6 * features.size + 512 * len(sizes) + 4 * regions.size
+    check_memory("features", needed, f"{features.shape[0]} regions x {features.shape[1]} channels")
     return _native.merge_regions(features, sizes, regions, limit, checked_threads(threads))
 
 

@@ -1,7 +1,8 @@
-"""The refiners by name. Unlike the rest of `icd.refine` it needs MXNet, so it is imported where one is asked for."""
+"""The refiners that are trained, by name. Kept apart from the rest of this room, which works without MXNet."""
 
 from __future__ import annotations
 
 from icd.refine.affinitynet import AffinityNet
+from icd.refine.irn import IRN
 
-REFINERS = {"affinitynet": AffinityNet}
+REFINERS = {"affinitynet": AffinityNet, "irn": IRN}

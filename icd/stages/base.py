@@ -16,6 +16,7 @@ from typing import ClassVar
 
 from tqdm import tqdm
 
+from icd.classes import KnownClasses
 from icd.data.catalogue import DataSet
 from icd.data.images import image_path
 from icd.data.tags import open_tags
@@ -40,6 +41,8 @@ class Job:
         Whether a training that has begun goes on.
     shard : tuple of int
         (K, N): this process does every N-th image from the K-th on.
+    ignore_unknown_tags : bool
+        Whether tags of classes that are not in the data set's list are left out, and not refused.
     """
 
     data: DataSet
@@ -49,6 +52,7 @@ class Job:
     workers: int = 2
     resume: bool = False
     shard: tuple = (1, 1)
+    ignore_unknown_tags: bool = False
 
     @cached_property
     def devices(self) -> tuple:
@@ -60,7 +64,13 @@ class Job:
     @cached_property
     def tags(self):
         """The opened source of tags; None for images without."""
-        return None if self.data.tags is None else open_tags(self.data.tags, self.data.classes)
+        classes = self.known_classes if self.ignore_unknown_tags else self.data.classes
+        return None if self.data.tags is None else open_tags(self.data.tags, classes)
+
+    @cached_property
+    def known_classes(self) -> KnownClasses:
+        """The classes, which count the tags of others."""
+        return KnownClasses(self.data.classes)
 
     def __hash__(self):
         return id(self)
@@ -96,6 +106,7 @@ class Stage:
     """
 
     kind: ClassVar[str]
+    given: ClassVar[bool] = False  # whether its files are somebody else's, and `check` reads them
 
     name: str
     job: Job
@@ -110,13 +121,17 @@ class Stage:
         """The folders that it fills, by label; every one of them gets a `stage.json`."""
         return {"": self.folder}
 
-    def plane_label(self) -> str:
-        """The product that a training reads as a plane: the last one."""
+    def label_for(self, what: str) -> str:
+        """The product that others read as `what`, such as "maps", "stack" or "mask": the last one."""
         return list(self.products())[-1]
 
     def ids(self) -> list:
         """All images that it works on."""
         return self.job.data.infer_ids
+
+    def scored_ids(self) -> list:
+        """Of the images that its masks are of, those that have a truth."""
+        return self.job.data.scored_ids
 
     def facts(self, label: str = "") -> dict:
         """What the files of a product depend on: settings, and the facts of what it reads; JSON values."""
@@ -171,26 +186,33 @@ class Stage:
         unknown = [source.name for source in self.sources().values() if not source.known()]
         for label, folder in self.products().items():
             noted = record.read_record(folder)
+            if not self.has_files(folder):
+                continue
             if not noted:
                 self.refuse_unrecorded(folder)
             elif not unknown:
                 marks = self.fingerprints(noted, label)
                 record.refuse_other(folder, self.name, noted, self.facts(label), marks, self.free_keys())
-            elif has_files(folder):
+            else:
                 remedy = f"Give another --out, or make them anew: --redo {self.name}."
                 wanted = f"no files of stage {self.name} before {', '.join(unknown)} is done"
                 raise InputError(folder, wanted, "files of an earlier run", remedy)
 
     def refuse_unrecorded(self, folder) -> None:
-        """Raise `InputError` where a folder without record holds files of this kind."""
-        if has_files(folder):
-            remedy = f"Name another --out, or take them as they are: --take {self.name}={folder}"
-            raise InputError(folder, "files with a stage.json, or none", "files of unknown origin", remedy)
+        """Raise `InputError`, because a folder holds files without a record."""
+        remedy = f"Name another --out, or take them as they are: --take {self.name}={folder}"
+        raise InputError(folder, "files with a stage.json, or none", "files of unknown origin", remedy)
+
+    def has_files(self, folder) -> bool:
+        """Whether a product's folder holds files of this stage; a record alone says nothing."""
+        return has_files(folder)
 
     def run(self) -> None:
         """Do what is left, alone or beside other shards."""
         with record.locked(self.folder, self.name, self.job.shard) as alone:
             for label, folder in self.products().items():
+                if not self.has_files(folder):
+                    record.forget(folder)
                 marks = self.fingerprints(record.read_record(folder), label)
                 record.claim(folder, self.name, self.kind, self.facts(label), marks, self.free_keys())
                 if alone:
@@ -217,6 +239,7 @@ class Files(Stage):
     """
 
     kind: ClassVar[str] = "files"
+    given: ClassVar[bool] = True
     place: Stage = None
 
     def products(self) -> dict:

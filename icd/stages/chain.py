@@ -11,15 +11,32 @@ import yaml
 from icd.errors import InputError
 from icd.recipe import changed_recipe
 from icd.stages.base import Files, Job, Stage
+from icd.stages.confident import ConfidentSeeds
+from icd.stages.crf import Crf
+from icd.stages.given import GivenMasks
 from icd.stages.localize import Localize
+from icd.stages.predict import Predict
 from icd.stages.score import Score
 from icd.stages.seeds import Seeds
 from icd.stages.superpixels import Superpixels
 from icd.stages.train import Train
+from icd.stages.walk import Walk
 
 FOLDER = Path(__file__).parents[1] / "chains"
-KINDS = {kind.kind: kind for kind in (Superpixels, Train, Localize, Seeds, Score)}
-_OWN = ("name", "job", "folder", "source", "recipe", "trainable")  # fields that are not settings
+KINDS = {
+    kind.kind: kind
+    for kind in (Superpixels, Train, Localize, Seeds, ConfidentSeeds, Crf, Walk, GivenMasks, Predict, Score)
+}
+RECIPE = "--recipe"
+_OWN = (
+    "name",
+    "job",
+    "folder",
+    "source",
+    "recipe",
+    "trainable",
+    "weights_given",
+)  # fields that are not settings
 
 
 @dataclass(frozen=True)
@@ -76,8 +93,10 @@ def read_chain(name) -> dict:
     if not isinstance(lines, dict) or not all(isinstance(line, dict) for line in lines.values()):
         raise InputError(path, "lines such as 'maps: {localize: train}'", "something else")
     for stage, line in lines.items():
-        if len(KINDS.keys() & line.keys()) != 1:
-            raise InputError(path, f"one of {', '.join(KINDS)} in stage {stage}", ", ".join(map(str, line)))
+        if next(iter(line), None) not in KINDS:
+            raise InputError(
+                path, f"one of {', '.join(KINDS)} first in stage {stage}", ", ".join(map(str, line))
+            )
     return lines
 
 
@@ -101,7 +120,13 @@ def build_chain(name, job: Job, changes: Changes) -> list:
             if stage not in lines:
                 raise InputError(key, "a stage: " + ", ".join(lines), stage)
     for stage_name, line in lines.items():
-        stages[stage_name] = _build_stage(stage_name, dict(line), job, changes, stages, used)
+        wanted = line.get("if")  # what the data set must have for the stage to make sense
+        if wanted is None or getattr(job.data, wanted) is not None:
+            rest = {key: value for key, value in line.items() if key != "if"}
+            stages[stage_name] = _build_stage(stage_name, rest, job, changes, stages, used)
+    if changes.recipe and not used.pop(RECIPE, None):
+        known = {key for stage in trainings(stages.values()) for key in stage.trained_class.recipes}
+        raise InputError("--recipe", "one of " + ", ".join(sorted(known)), repr(changes.recipe))
     unused = [key for key in changes.everywhere if key not in used]
     if unused:
         raise InputError(
@@ -124,15 +149,16 @@ def consumers(stage, stages) -> list:
 
 
 def _build_stage(name, line, job, changes, stages, used) -> Stage:
-    kind = next(KINDS[key] for key in line if key in KINDS)
+    kind = KINDS[next(iter(line))]
     what = line.pop(kind.kind)
     folder = _folder(kind, name, job, line.pop("folder", name))
     own = changes.stages.get(name, {})
     fields = {f.name for f in dataclasses.fields(kind)}
     values = {key: _value(kind, key, value, stages) for key, value in line.items()}
     if kind is Train:
+        what = own.get("trainable", what)
         values = _train_values(name, what, values, own, job, changes, used)
-    elif kind is not Superpixels:
+    elif kind not in (Superpixels, GivenMasks):
         values["source"] = _stage_called(name, what, stages)
     if kind is Superpixels:
         values.update(_merging(values.get("backbone"), job, changes))
@@ -157,6 +183,10 @@ def _build_stage(name, line, job, changes, stages, used) -> Stage:
 def _folder(kind, name, job, below) -> Path:
     if kind is Superpixels and job.data.superpixels is not None:
         return job.data.superpixels
+    if kind is GivenMasks:
+        if job.data.masks is None:
+            raise InputError("--masks", "a folder of masks to train on", "none")
+        return job.data.masks
     return job.out if below == "." else job.out / below
 
 
@@ -193,19 +223,22 @@ def _train_values(name, trainable, values, own, job, changes, used) -> dict:
         or values.get("backbone")
         or kind.backbone
     )
+    if kind.backbone is None:  # a network of GluonCV, which has its own
+        backbone = None
     entries = {key: values.pop(key) for key in list(values) if key not in fields}
     for key, value in changes.everywhere.items():
         if key in {f.name for f in dataclasses.fields(next(iter(kind.recipes.values())))}:
             entries[key] = value
             used.setdefault(key, []).append(name)
-    entries.update(
-        {key: value for key, value in own.items() if key not in fields - {"recipe"} and key != "recipe"}
-    )
-    published = own.get("recipe") or changes.recipe or _suitable(kind.recipes, job.data.recipe, backbone)
+    entries.update({key: value for key, value in own.items() if key not in fields})
+    if changes.recipe in kind.recipes:
+        used.setdefault(RECIPE, []).append(name)
+    suitable = (changes.recipe, job.data.recipe, backbone, values.pop("recipe", None))
+    published = own.get("recipe") or _suitable(kind.recipes, *suitable)
     recipe = changed_recipe(trainable, kind.recipes, entries, published)
     pretrained = own.get("pretrained") or changes.pretrained or pretrained_of(backbone)
     return {
-        "model": f"{backbone}_{trainable}",
+        "model": f"{backbone}_{trainable}" if backbone else trainable.replace(":", "_"),
         **values,
         "trainable": trainable,
         "recipe": recipe,

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import ClassVar
 
 from icd.data.images import image_path, read_image
-from icd.files import mask_path, read_label_stack, score_maps_path, write_label_stack, write_mask
+from icd.files import mask_path, score_maps_path, write_label_stack, write_mask
+from icd.foreign.label_stacks import find_label_stack, read_any_label_stack
 from icd.foreign.layouts import find_score_maps, read_layout
 from icd.refine.stack_crf import crf_of_stack, stack_of_scores
 from icd.stages.base import Stage, ids_without_file, run_pool, setting
@@ -35,7 +36,7 @@ class Crf(Stage):
         facts = {
             name: getattr(self, name) for name in ("hard", "rows_first", "preset", "iterations", "makes")
         }
-        read = self.source.plane_label()
+        read = self.source.label_for("maps")
         if not self._reads_stacks():
             facts["background"] = self.background
         return {**facts, "source": self.source.record(read)}
@@ -55,7 +56,7 @@ class Crf(Stage):
 
     def work(self, ids):
         """Run the CRF, image by image on all cores."""
-        folder = self.source.products()[self.source.plane_label()]
+        folder = self.source.products()[self.source.label_for("maps")]
         settings = (self.background, self.hard, self.rows_first, self.preset, self.iterations, self.makes)
         crf_image = CrfImage(folder, self._reads_stacks(), self.folder, self.job.data.images,
                              len(self.job.data.classes), *settings)  # fmt: skip
@@ -81,13 +82,19 @@ class CrfImage:
     def __call__(self, image_id):
         image = read_image(image_path(self.images, image_id))
         if self.reads_stacks:
-            stack = read_label_stack(
-                score_maps_path(self.source, image_id), self.num_classes, image.shape[:2]
-            )
+            path = find_label_stack(self.source, image_id)
+            stack = read_any_label_stack(path, self.num_classes, image.shape[:2])
         else:
-            stack = stack_of_scores(read_layout(find_score_maps(self.source, image_id)), self.background)
+            stack = stack_of_scores(self._maps(image_id, image), self.background)
         options = {"hard": self.hard, "rows_first": self.rows_first, "iterations": self.iterations}
         refined = crf_of_stack(stack, image, self.preset, num_classes=self.num_classes, threads=1, **options)
+        self._write(image_id, refined)
+
+    def _maps(self, image_id, image):
+        path = find_score_maps(self.source, image_id)
+        return read_layout(path, size=image.shape[:2], num_classes=self.num_classes)
+
+    def _write(self, image_id, refined):
         if self.makes == "stack":
             write_label_stack(score_maps_path(self.target, image_id), refined)
         else:

@@ -74,7 +74,7 @@ class EpochChoice:
         job = self._train.job
         data, ids = job.data, job.data.scored_ids
         presentation = method.presentation(method.recipe, data.infer_size)
-        batches = InferenceBatches(ImageDataset(data.images, data.tags, ids, data.classes), 1, presentation)
+        batches = InferenceBatches(ImageDataset(data.images, job.tags, ids, data.classes), 1, presentation)
         kind, rule = list(method.score_maps.items())[-1]
         with tempfile.TemporaryDirectory(dir=self._train.folder, prefix=".scored-") as folder:
             for batch in batches:

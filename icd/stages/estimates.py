@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 
+from icd.data.batches import steps_in_epoch
+from icd.engine.schedules import training_length
 from icd.stages.localize import Localize
 from icd.stages.train import Train
 
@@ -30,9 +32,9 @@ def seconds_left(stage, left: int) -> float:
     if not left:
         return 0.0
     if isinstance(stage, Train):
-        length = stage.length
-        images = length.steps * stage.recipe.batch_size * stage.recipe.accumulation
-        return (1 - _share_done(stage, length.steps)) * images * _seconds_a_step(stage)
+        steps = training_length(stage.recipe, max(1, steps_in_epoch(left, stage.recipe))).steps
+        images = steps * stage.recipe.batch_size * stage.recipe.accumulation
+        return (1 - _share_done(stage, steps)) * images * _seconds_a_step(stage)
     if isinstance(stage, Localize):
         recipe = stage.source.recipe
         views = sum(2 * scale**2 for scale in getattr(recipe, "infer_scales", ())) or 1.0

@@ -63,6 +63,6 @@ class Localize(Stage):
         from icd.engine.localize import localize
 
         data, method = self.job.data, self.source.load()
-        dataset = ImageDataset(data.images, data.tags, ids, data.classes)
+        dataset = ImageDataset(data.images, self.job.tags, ids, data.classes)
         batches = InferenceBatches(dataset, self.infer_batch, self.presentation, workers=self.job.workers)
         localize(method, batches, self.job.devices[0], self.products(), self.map_type or method.map_type)

@@ -84,6 +84,11 @@ def claim(folder, name: str, kind: str, facts: dict, images: dict, free_keys=())
     )
 
 
+def forget(folder) -> None:
+    """Remove a record that no files belong to: those of a call that failed before it made any."""
+    (Path(folder) / FILE).unlink(missing_ok=True)
+
+
 def refuse_other(folder, name: str, record: dict, facts: dict, images: dict, free_keys=()) -> None:
     """Raise `InputError` where a record says other facts, or other fingerprints of the same ids; see `claim`."""
     ways_out = f"Give another --out, or make them anew: --redo {name}."

@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from icd.data.check import RunFolders, check_run
 from icd.data.dataset import require_folder
+from icd.data.tags import XmlTags
 from icd.errors import InputError
 from icd.evaluate.table import format_table
 from icd.stages.base import Files
@@ -116,8 +117,11 @@ def check(stages: list, selected: list, needed: list) -> None:
             if isinstance(stage, Train) and stage.job.shard != (1, 1):
                 raise InputError(f"stage {stage.name}", "a finished training", f"none ({stage.weights} is not there)",
                                  f"Train first, without --shard: --until {stage.name}.")  # fmt: skip
-        elif isinstance(stage, Files):
-            stage.check()
+    for source in {
+        source.name: source for stage in with_work for source in stage.sources().values()
+    }.values():
+        if source.given:
+            source.check()
     for stage in selected:
         stage.refuse_conflict()
     working = [stage for stage in with_work if not isinstance(stage, Score)]
@@ -137,7 +141,7 @@ def _check_inputs(stages, working) -> None:
             require_given(data, field, stage)
     used = {name: wanted for name, wanted in needed.items() if wanted}
     roots = {"saliency_root": data.saliency, "truth_root": data.truth, "superpixel_root": data.superpixels}
-    folders = RunFolders(data.images, data.tags, classes=data.classes, **{name: roots[name] for name in used})
+    folders = RunFolders(data.images, job.tags, classes=data.classes, **{name: roots[name] for name in used})
     checked = check_run(folders, ids, job.workers, used)
     problems = [
         p
@@ -148,6 +152,20 @@ def _check_inputs(stages, working) -> None:
         first, more = problems[0], len(problems) - 1
         remedy = first.remedy + (f" {more} more problems: `icd data check` names them." if more else "")
         raise InputError(first.where, first.expected, first.found, remedy.strip())
+    if job.ignore_unknown_tags:
+        print(_unknown_tags(job, ids))
+
+
+def _unknown_tags(job, ids) -> str:
+    """How many tags of which unknown classes were left out, in words."""
+    unknown = job.known_classes.unknown
+    if isinstance(job.tags, XmlTags):  # which were read several times; a file is read once
+        unknown.clear()
+        for image_id in ids:
+            job.tags.read(image_id)
+    names = ", ".join(f"{name} ({count})" for name, count in unknown.most_common(5))
+    total = sum(unknown.values())
+    return f"{total} tag{'s' * (total != 1)} of {len(unknown)} unknown class{'es' * (len(unknown) != 1)} left out: {names}"
 
 
 def _read_by(stage) -> list:
@@ -196,12 +214,13 @@ def _what(stage) -> str:
 
 def _progress(stage) -> tuple:
     """How much is done, as text, and how many images are left, also where photographs or lists are not at hand."""
+    if isinstance(stage, Score):
+        return "anew each time", 0
     try:
         total, left = len(stage.ids()), len(stage.left())
-    except InputError as error:
-        return f"? ({error.where}: {error.found})", 0
-    if isinstance(stage, Score):
-        return ("no truth" if not total else "anew each time"), 0
+    except InputError:
+        expected = stage.job.data.expected
+        return (f"0 of {expected}" if expected else "the list is not there"), expected
     return f"{total - left} of {total}", left
 
 

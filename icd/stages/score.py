@@ -27,7 +27,7 @@ class Score(Stage):
 
     def ids(self):
         """The images to score."""
-        return self.job.data.scored_ids
+        return self.source.scored_ids()
 
     def facts(self, label=""):
         """None, as it has no product."""
@@ -49,7 +49,9 @@ class Score(Stage):
     def work(self, ids):
         """Score every product, write the entries, print their table."""
         data, entries = self.job.data, []
-        for label, folder in self.source.products().items():
+        products = self.source.products()
+        masks = {label: folder for label, folder in products.items() if "/" in label} or products
+        for label, folder in masks.items():
             kind, _, variant = label.partition("/")
             scores = score_masks(
                 folder, data.truth, ids, data.classes, evaluated_classes=self.eval_classes,
@@ -64,10 +66,10 @@ class Score(Stage):
 def score_table(entries: list) -> str:
     """The mIoU of every kind of masks and variant, in per cent, as text, and how much of the images is decided."""
     variants = list(dict.fromkeys(entry["variant"] for entry in entries))
-    lines = ["mIoU in %".ljust(12) + "".join(TITLES.get(v, v or "masks").rjust(10) for v in variants)]
+    lines = ["mIoU in %".ljust(14) + "".join(TITLES.get(v, v or "masks").rjust(10) for v in variants)]
     for kind in dict.fromkeys(entry["kind"] for entry in entries):
         of_kind = {entry["variant"]: entry for entry in entries if entry["kind"] == kind}
-        for title, key in ((f"{kind.upper()} seeds", "miou"), ("  decided", "coverage")):
+        for title, key in ((kind.upper(), "miou"), ("  decided", "coverage")):
             values = (100 * of_kind[v][key] if v in of_kind else float("nan") for v in variants)
-            lines.append(title.ljust(12) + "".join(f"{value:10.2f}" for value in values))
+            lines.append(title.ljust(14) + "".join(f"{value:10.2f}" for value in values))
     return "\n".join(lines)

@@ -26,6 +26,7 @@ class Seeds(Stage):
     threshold: float = setting("background threshold, a share of the maximum, for rules that have one", None)
     crf_preset: str = setting("parameters of the CRF", "icd")
     crf_backend: str = setting("whose CRF", "native", choices=("native", "pydensecrf"))
+    plane: str = setting("the variant that a segmentation network learns from", "crf", choices=VARIANTS)
     flat: bool = setting("put the variants straight into the folder", False)
 
     def products(self):
@@ -34,6 +35,11 @@ class Seeds(Stage):
         names = {kind: "seeds" if kind == kinds[-1] else f"seeds_{kind}" for kind in kinds}
         folders = {kind: self.folder if self.flat else self.folder / names[kind] for kind in kinds}
         return {f"{kind}/{variant}": folders[kind] / variant for kind in kinds for variant in self.variants}
+
+    def label_for(self, what):
+        """The method's own masks in the variant `plane`; without that, the first variant."""
+        kind = list(self.source.rules)[-1]
+        return f"{kind}/{self.plane if self.plane in self.variants else self.variants[0]}"
 
     def facts(self, label=""):
         """The rule, the classes, the score maps, and the parameters of the variant."""
@@ -134,8 +140,6 @@ class SeedImage:
 
     def _read(self, folder, image_id):
         path = find_score_maps(folder, image_id)
-        if path.suffix == ".npz":
-            return read_layout(path)
         tags = None if self.tags is None else self.tags.read(image_id)
         size = None if self.images is None else read_image_size(image_path(self.images, image_id))
-        return read_layout(path, tags=tags, size=size)
+        return read_layout(path, tags=tags, size=size, num_classes=self.num_classes)

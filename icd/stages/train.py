@@ -39,6 +39,9 @@ class Train(Stage):
     mask: Stage = None
     low: Stage = None
     high: Stage = None
+    start: Stage = (
+        None  # a training whose backbone this one starts from, where there are no pretrained weights
+    )
     num_save: int = setting("newest checkpoints kept", 5)
     log_frequency: int = setting("steps between two lines of the log", 5)
     begin_epoch: int = setting("go on from the checkpoint of the epoch before this one", 0)
@@ -67,7 +70,7 @@ class Train(Stage):
         for name in self.trained_class.needs:
             source = getattr(self, name, None)
             folders[name] = (
-                source.products()[source.plane_label()] if source else getattr(self.job.data, name)
+                source.products()[source.label_for(name)] if source else getattr(self.job.data, name)
             )
             if folders[name] is None:
                 remedy = "Give the folder with --saliency." if name == "saliency" else ""
@@ -107,7 +110,7 @@ class Train(Stage):
 
     def facts(self, label=""):
         """What must be the same when training goes on."""
-        sources = {role: source.record(source.plane_label()) for role, source in self.sources().items()}
+        sources = {role: source.record(source.label_for(role)) for role, source in self.sources().items()}
         planes = {name: str(folder) for name, folder in self.planes().items() if name not in sources}
         return {
             "trainable": self.trainable,
@@ -163,13 +166,16 @@ class Train(Stage):
             remedy = "Give --resume to go on with it, or another --out."
             raise InputError(folder, "no earlier training", "one", remedy)
 
+    def has_files(self, folder):
+        """Whether a training has begun there."""
+        return self.weights.is_file() or any((folder / "checkpoints").glob("epoch-*"))
+
     def refuse_unrecorded(self, folder):
         """Never: weights without a record are known by their digest, and checkpoints hold their own facts."""
 
     def check(self):
         """Build the network, whose backbone may not suit it, and see that its weights are there."""
-        from icd.backbones import create_backbone
-        from icd.engine.build import make_trainable
+        from icd.engine.build import backbone_for, make_trainable
 
         if self.weights_given is not None and not self.weights_given.is_file():
             raise InputError(self.weights_given, "weights for stage " + self.name, "nothing there")
@@ -181,9 +187,8 @@ class Train(Stage):
             found = f"a step of {self.recipe.batch_size * self.recipe.accumulation} for a list of {len(self.ids())}"
             remedy = f"Give --batch-size {max(1, len(self.ids()) // self.recipe.accumulation)} or less, or a longer list."
             raise InputError("--batch-size", "at most as many images as the list has", found, remedy)
-        make_trainable(
-            self.trainable, create_backbone(self.backbone), len(self.job.data.classes), self.recipe
-        )
+        backbone = backbone_for(self.trainable, self.backbone, self.recipe)
+        make_trainable(self.trainable, backbone, len(self.job.data.classes), self.recipe)
         self._check_target()
 
     def _check_target(self):
@@ -200,7 +205,7 @@ class Train(Stage):
         from icd.weights.registry import explain
 
         if self.pretrained is None:
-            if find_backbone(self.backbone).pretrained:
+            if self.backbone and find_backbone(self.backbone).pretrained:
                 raise InputError(
                     f"weights of {self.backbone}", "a file to start from", "none", "Give --pretrained."
                 )
@@ -233,7 +238,7 @@ class Train(Stage):
         from icd.engine.parameters import save_weights
         from icd.stages.epochs import EpochChoice
 
-        trainable = self.build(self.pretrained)
+        trainable = self.build(self.pretrained or (self.start and self.start.weights))
         options = FitOptions(
             self.folder, self.job.seed, self.num_save, self.log_frequency, self.job.resume, self.begin_epoch,
             self.facts(), self.free_keys(),
@@ -248,6 +253,7 @@ class Train(Stage):
                 choice.keep_best(trainable, epoch)
 
         fit(trainable, self._batches(), self.job.devices[0], options, after_epoch)
+        self._conclude(trainable)
         if choice is None:
             save_weights(trainable, self.weights)
         print(f"{self.name}: trained; weights {self.weights}")
@@ -257,8 +263,23 @@ class Train(Stage):
         from icd.data.dataset import ImageDataset
 
         data, augmentation = self.job.data, self.trained_class.augmentation(self.recipe)
-        dataset = ImageDataset(data.images, data.tags, self.ids(), data.classes, self.planes())
+        dataset = ImageDataset(data.images, self.job.tags, self.ids(), data.classes, self.planes())
         return TrainBatches(dataset, self.recipe, augmentation, self.job.seed, self.job.workers)
+
+    def _conclude(self, trainable):
+        """Show the training images once more to a trainable that sets up something from them at the end."""
+        from icd.data.batches import InferenceBatches
+        from icd.data.dataset import ImageDataset
+        from icd.trainable import Trainable
+
+        if type(trainable).conclude is Trainable.conclude:
+            return
+        data = self.job.data
+        dataset = ImageDataset(data.images, self.job.tags, self.ids(), data.classes)
+        presentation = trainable.presentation(self.recipe, data.infer_size)
+        batches = InferenceBatches(dataset, 1, presentation, workers=self.job.workers)
+        trainable.conclude(batches)
+        batches.close()
 
     def _picture_strip(self):
         """Writes pictures of the first images after every epoch; none of what does not localize."""
@@ -268,7 +289,7 @@ class Train(Stage):
         kind, data = self.trained_class, self.job.data
         if not hasattr(kind, "score_maps"):
             return None
-        shown = ImageDataset(data.images, data.tags, self.ids()[:STRIP_IMAGES], data.classes)
+        shown = ImageDataset(data.images, self.job.tags, self.ids()[:STRIP_IMAGES], data.classes)
         presentation = kind.presentation(self.recipe, data.infer_size)
         return PictureStrip(self.folder / f"{self.model}_visdemo", self.model, shown, presentation)
 

@@ -31,6 +31,10 @@ class Walk(Stage):
         """The label stacks, and the masks of their strongest labels."""
         return {f"{self.name}/": self.folder / "masks", "stacks": self.folder / "stacks"}
 
+    def label_for(self, what):
+        """The masks for who learns from masks, else the stacks."""
+        return f"{self.name}/" if what == "mask" else "stacks"
+
     def settings(self) -> dict:
         """What the chain or the user says of the walk; the refiner knows the rest."""
         names = ("background", "beta", "steps")
@@ -41,7 +45,7 @@ class Walk(Stage):
         return {
             **self.settings(),
             "by": file_sha256(self.by.weights),
-            "maps": self.source.record(self.source.plane_label()),
+            "maps": self.source.record(self.source.label_for("maps")),
         }
 
     def policy(self) -> str:
@@ -58,10 +62,14 @@ class Walk(Stage):
     def work(self, ids):
         """Let the maps spread, one image after the other: the network and the walk use all cores."""
         refiner, job = self.by.load(), self.job
-        maps = self.source.products()[self.source.plane_label()]
+        maps = self.source.products()[self.source.label_for("maps")]
         masks, stacks = self.products().values()
         for image_id in tqdm(ids, unit="image", desc=self.name, dynamic_ncols=True, disable=None):
             image = read_image(image_path(job.data.images, image_id))
-            stack = refiner.spread(image, read_layout(find_score_maps(maps, image_id)), **self.settings())
+            stack = refiner.spread(image, self._read(maps, image_id, image), **self.settings())
             write_label_stack(score_maps_path(stacks, image_id), stack)
             write_mask(mask_path(masks, image_id), stack.mask())
+
+    def _read(self, maps, image_id, image):
+        path = find_score_maps(maps, image_id)
+        return read_layout(path, size=image.shape[:2], num_classes=len(self.job.data.classes))

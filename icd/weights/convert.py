@@ -13,6 +13,8 @@ import numpy as np
 from icd.compat import mx
 from icd.engine.parameters import checkpoint_name, load_arrays, save_arrays
 from icd.errors import InputError
+from icd.foreign.numpy_files import read_npy, write_npy
+from icd.foreign.safetensors_files import read_safetensors
 from icd.foreign.torchfile import read_torch, write_torch
 from icd.weights.caffe import read_caffemodel
 from icd.weights.families import FAMILIES
@@ -37,6 +39,8 @@ class Conversion:
         What the table names as left aside: its meaning and number of keys.
     beside : list of str
         What the file holds beside the state dict.
+    codebook : str
+        The file of the codebook that was read or written too; empty: none.
     """
 
     network: str
@@ -45,10 +49,13 @@ class Conversion:
     aliases: int
     ignored: dict
     beside: list
+    codebook: str = ""
 
 
 def convert(family: str, source, target) -> Conversion:
     """Convert a checkpoint of a family into a `.params` file, float32, under Gluon's names.
+
+    VWL-M keeps its codebook in a file of its own; where that lies beside the checkpoint it is converted too.
 
     Parameters
     ----------
@@ -70,22 +77,53 @@ def convert(family: str, source, target) -> Conversion:
     elif kind == "caffe":
         arrays = read_caffemodel(source)
     else:
-        arrays, beside = state_dict_of(read_torch(source), source)
+        read = read_safetensors if str(source).endswith(".safetensors") else read_torch
+        arrays, beside = state_dict_of(read(source), source)
     ours, fit = to_ours(family, arrays, source)
+    codebook = _codebook_path(source) if FAMILIES[family].codebook else None
+    if codebook is not None and codebook.is_file():
+        ours.update(_read_codebook(codebook, ours["fc_b_weight"].shape))
+    else:
+        codebook = None
     _write_params(target, ours)
-    return _conversion(fit, beside, sum(len(keys) - 1 for keys in fit.found.values()))
+    return _conversion(fit, beside, sum(len(keys) - 1 for keys in fit.found.values()), codebook)
 
 
 def convert_back(family: str, source, target) -> Conversion:
     """Convert a `.params` file under our names into a checkpoint of a family; arguments and errors as `convert`."""
     _check_paths(source, target)
-    theirs, fit = to_theirs(family, _read_params(source), source)
+    arrays, codebook = _read_params(source), None
+    if FAMILIES[family].codebook and "codebook" in arrays:
+        words, codebook = arrays.pop("codebook"), _codebook_path(target)
+        arrays.pop("codebook_filled", None)
+    theirs, fit = to_theirs(family, arrays, source)
     wrapper = FAMILIES[family].wrapper
     if FAMILIES[family].format == "mxnet":
         _write_params(target, theirs)
     else:
         write_torch(target, {wrapper: theirs} if wrapper else theirs)
-    return _conversion(fit, [], sum(len(entry.aliases) for entry in fit.found))
+    if codebook is not None:
+        write_npy(codebook, words.reshape(len(words), -1))
+    return _conversion(fit, [], sum(len(entry.aliases) for entry in fit.found), codebook)
+
+
+def _codebook_path(checkpoint) -> Path:
+    """Where the codebook of a checkpoint lies: VWL-M's program writes both (spec vwe 1.2)."""
+    return Path(checkpoint).with_name(f"{Path(checkpoint).stem}_codebook.npy")
+
+
+def _read_codebook(path, shape) -> dict:
+    """The state of a memory bank; `shape` is (words, channels, 1, 1)."""
+    words = read_npy(path)
+    if (
+        not isinstance(words, np.ndarray)
+        or words.dtype.kind != "f"
+        or words.shape not in (shape, shape[:2])
+        or not np.isfinite(words).all()
+    ):
+        found = f"{words.dtype} {words.shape}" if isinstance(words, np.ndarray) else type(words).__name__
+        raise InputError(path, f"finite numbers of the shape {shape[:2]}, the checkpoint's", found)
+    return {"codebook": words.reshape(shape), "codebook_filled": np.ones(1)}
 
 
 def _check_paths(source, target) -> None:
@@ -117,5 +155,8 @@ def _write_params(path, arrays: dict) -> None:
     )
 
 
-def _conversion(fit, beside, aliases: int) -> Conversion:
-    return Conversion(fit.network.title, len(fit.found), fit.sizes, aliases, dict(fit.ignored), beside)
+def _conversion(fit, beside, aliases: int, codebook=None) -> Conversion:
+    ignored = dict(fit.ignored)
+    return Conversion(
+        fit.network.title, len(fit.found), fit.sizes, aliases, ignored, beside, str(codebook or "")
+    )

@@ -328,6 +328,7 @@ FAMILIES = {
         "VWE, VWL-L and VWL-M (rulixiang/vwe)",
         tuple(_vwe(depth, codebook) for depth in _BLOCKS for codebook in (True, False)),
         counters=True,
+        codebook=True,
     ),
     "ppc": Family(
         "PPC on SEAM and on EPS (usr922/wseg) and its retrained networks",

@@ -12,12 +12,29 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from icd.errors import InputError
+from icd.errors import InputError, printable
 from icd.weights.families import FAMILIES
 from icd.weights.tables import Network
 
-_WRAPPERS = ("model", "state_dict")
-_PREFIX = "module."
+_WRAPPERS = (
+    "model",
+    "state_dict",
+    "model_state_dict",
+    "model_state",
+    "net",
+    "network",
+    "params",
+    "state_dict_ema",
+    "model_ema",
+    "ema",
+)
+_PREFIXES = ("module.", "_orig_mod.")
+_COMMON = (
+    "model.",
+    "net.",
+    "network.",
+)  # taken away where all names have it; no network of ours has such a part
+_MOST_WRAPPERS = 4  # in each other
 _SHOWN = 12
 
 
@@ -57,8 +74,10 @@ def state_dict_of(content, path):
     Parameters
     ----------
     content : object
-        From `icd.foreign.torchfile.read_torch`: a state dict, or a dictionary that holds one as "model" or "state_dict"; its keys
-        with or without the "module." of data parallelism.
+        From `icd.foreign.torchfile.read_torch`: a state dict, or a dictionary that holds one under a name of `_WRAPPERS`.
+        Where several of them are there, the first in that order counts. Prefixes that programs put in front of all names
+        (`module.` of data parallelism, `_orig_mod.` of torch.compile), also twice and also in front of some, are taken away
+        where no two names become one.
     path : str or os.PathLike
         Where it comes from, for the message.
 
@@ -66,20 +85,53 @@ def state_dict_of(content, path):
     -------
     state : dict
     beside : list of str
-        What the checkpoint holds beside it.
+        What the checkpoint holds beside it, and the prefixes that were taken away.
+
+    Raises
+    ------
+    InputError
+        There is no state dict, or two names differ in their prefixes alone.
     """
     beside = []
-    for key in _WRAPPERS:
-        if isinstance(content, dict) and isinstance(content.get(key), dict):
-            beside = [str(other) for other in content if other != key]
-            content = content[key]
+    for _ in range(_MOST_WRAPPERS):
+        key = next(
+            (key for key in _WRAPPERS if isinstance(content, dict) and isinstance(content.get(key), dict)),
+            None,
+        )
+        if key is None:
             break
+        beside += [printable(other, 60) for other in content if other != key]
+        content = content[key]
     if not isinstance(content, dict) or not content or not all(isinstance(key, str) for key in content):
         found = f"a {type(content).__name__}" + (" without names" if isinstance(content, dict) else "")
         raise InputError(path, "a state dict: names and arrays", found)
-    if all(key.startswith(_PREFIX) for key in content):
-        content = {key[len(_PREFIX) :]: value for key, value in content.items()}
-    return content, beside
+    state, prefixes = _without_prefixes(content, path)
+    return state, beside + [f"the prefix {prefix}" for prefix in prefixes]
+
+
+def _without_prefixes(content: dict, path) -> tuple:
+    """The same arrays without the prefixes of `_PREFIXES`, and those that were there."""
+    state, prefixes, origin = {}, {}, {}
+    for key, value in content.items():
+        name = key
+        while True:
+            prefix = next((prefix for prefix in _PREFIXES if name.startswith(prefix)), None)
+            if prefix is None:
+                break
+            name, prefixes[prefix] = name[len(prefix) :], prefix
+        if name in state and not (isinstance(value, np.ndarray) and _same(state[name], value)):
+            found = f"{origin[name]!r} and {key!r}"
+            raise InputError(
+                path, "names that differ in more than a prefix", found, "Save one of the two networks."
+            )
+        if name != "n_averaged":  # the counter of torch's averaged models
+            state[name], origin[name] = value, key
+    common = next(
+        (prefix for prefix in _COMMON if state and all(name.startswith(prefix) for name in state)), None
+    )
+    if common is not None:
+        state, prefixes[common] = {name[len(common) :]: value for name, value in state.items()}, common
+    return state, list(prefixes)
 
 
 def compare(network: Network, arrays: dict) -> Fit:
@@ -223,6 +275,8 @@ def _wrong_values(fit: Fit, arrays: dict) -> list:
 
 def _same(array, other) -> bool:
     """Whether two arrays hold the same numbers, or are the same memory."""
+    if not (isinstance(array, np.ndarray) and isinstance(other, np.ndarray)):
+        return False
     places = ((a.__array_interface__["data"][0], a.strides, a.dtype) for a in (array, other))
     return next(places) == next(places) or np.array_equal(array, other)
 

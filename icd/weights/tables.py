@@ -51,6 +51,8 @@ class Family:
         Whether the program's state dicts hold batch norm's counters, which are 0 where batch norm is frozen.
     renamed : tuple of str
         A pattern of keys and its replacement, where the file's keys hold a name of the data set.
+    codebook : bool
+        Whether `<checkpoint>_codebook.npy` may lie beside a checkpoint, an array (words, channels) that belongs to it.
     turned : str
         The key whose inputs are blue, green, red in the file and red, green, blue with us.
     """
@@ -62,6 +64,7 @@ class Family:
     counters: bool = False
     renamed: tuple = ()
     turned: str = ""
+    codebook: bool = False
 
 
 def gluon_name(key: str, normalises: bool) -> str:

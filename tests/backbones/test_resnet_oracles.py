@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from backbone_conformance import lively, pictures
 
 from icd.backbones import create_backbone
 from icd.compat import mx
@@ -22,24 +23,11 @@ def gluoncv_network(name, **options):
     return model_zoo.get_model(name, pretrained=False, pretrained_base=False, **options)
 
 
-def lively(network):
-    """Random weights under which every layer matters, statistics of batch norm included."""
-    mx.random.seed(0)
-    network.initialize(mx.init.MSRAPrelu(factor_type="out", slope=0))
-    network(mx.nd.zeros((1, 3, SIZE, SIZE)))
-    random = np.random.RandomState(1)
-    for name, parameter in network.collect_params().items():
-        if name.endswith(("_gamma", "_running_var")):
-            parameter.set_data(mx.nd.array(random.uniform(0.5, 1.5, parameter.shape)))
-        elif name.endswith(("_beta", "_bias", "_running_mean")):
-            parameter.set_data(mx.nd.array(random.uniform(-0.2, 0.2, parameter.shape)))
-    return network
-
-
-def pictures():
-    pixels = np.random.RandomState(2).randint(0, 256, (2, 3, SIZE, SIZE)).astype(np.float64)
-    normalised = (pixels / 255 - MEAN[:, None, None]) / STD[:, None, None]
-    return mx.nd.array(pixels.astype(np.float32)), mx.nd.array(normalised.astype(np.float32))
+def inputs():
+    """Pictures as we take them, and as networks take them that leave the normalisation to others."""
+    images = pictures(SIZE)
+    normalised = (images.asnumpy() / 255.0 - MEAN[:, None, None]) / STD[:, None, None]
+    return images, mx.nd.array(normalised.astype(np.float32))
 
 
 def assert_equal(ours, theirs):
@@ -82,19 +70,20 @@ HOW = ("save_parameters", "collect_params", "export")
 
 
 @pytest.mark.parametrize(
-    ("ours", "theirs", "ours_options", "their_options"),
+    ("ours", "stride", "theirs", "options", "how"),
     [
-        ("resnet50", "resnet50_v1b", {"stride": 8}, {"dilated": True}),
-        ("resnet50", "resnet50_v1b", {"stride": 32}, {}),
-        ("resnet101_deep", "resnet101_v1s", {}, {"dilated": True}),
-        pytest.param("resnet101", "resnet101_v1b", {"stride": 8}, {"dilated": True}, marks=pytest.mark.slow),
+        ("resnet50", 8, "resnet50_v1b", {"dilated": True}, "save_parameters"),
+        ("resnet50", 32, "resnet50_v1b", {}, "collect_params"),
+        ("resnet101_deep", 8, "resnet101_v1s", {"dilated": True}, "export"),
+        pytest.param(
+            "resnet101", 8, "resnet101_v1b", {"dilated": True}, "save_parameters", marks=pytest.mark.slow
+        ),
     ],
 )
-def test_gluoncv(tmp_path, ours, theirs, ours_options, their_options):
-    oracle = lively(gluoncv_network(theirs, **their_options))
-    how = HOW[len(theirs + str(ours_options)) % 2]
-    backbone = build_backbone(ours, [mx.cpu()], pretrained=saved(oracle, tmp_path, how), **ours_options)
-    pixels, normalised = pictures()
+def test_gluoncv(tmp_path, ours, stride, theirs, options, how):
+    oracle = lively(gluoncv_network(theirs, **options))
+    backbone = build_backbone(ours, [mx.cpu()], pretrained=saved(oracle, tmp_path, how), stride=stride)
+    pixels, normalised = inputs()
     found, expected = backbone.forward_taps(mx.nd, pixels), gluoncv_taps(oracle, normalised)
     assert list(found) == list(expected)
     for name, values in expected.items():
@@ -110,7 +99,7 @@ def test_model_zoo(tmp_path, how):
     loaded = load_pretrained(backbone, saved(oracle, tmp_path, how), backbone)
     assert len(loaded.names) == 265 and len(loaded.left) == 2
     assert (loaded.prefix == "") == (how == "save_parameters")
-    pixels, normalised = pictures()
+    pixels, normalised = inputs()
     found, expected = backbone.forward_taps(mx.nd, pixels), zoo_taps(oracle, normalised)
     for name, values in expected.items():
         assert_equal(found[name], values)
@@ -121,7 +110,7 @@ def test_caffe_form_sees_blue_first(tmp_path):
     oracle = lively(mx.gluon.model_zoo.vision.resnet50_v1(classes=7))
     path = saved(oracle, tmp_path, "save_parameters")
     backbone = build_backbone("resnet50_caffe", [mx.cpu()], pretrained=path, stride=32)
-    pixels, _ = pictures()
+    pixels, _ = inputs()
     shifted = mx.nd.array(pixels.asnumpy()[:, ::-1] - np.reshape([103.939, 116.779, 123.68], (3, 1, 1)))
     assert_equal(backbone(pixels), zoo_taps(oracle, shifted)["layer4"])
 
@@ -130,7 +119,7 @@ def test_caffe_form_sees_blue_first(tmp_path):
 def test_model_zoos_mobilenet(tmp_path, how):
     oracle = lively(mx.gluon.model_zoo.vision.mobilenet_v2_1_0(classes=7))
     backbone = build_backbone("mobilenet_v2", [mx.cpu()], pretrained=saved(oracle, tmp_path, how), stride=32)
-    pixels, _ = pictures()
+    pixels, _ = inputs()
     expected, ends = pixels / 127.5 - 1, (4, 6, 9, 16, 19)
     found = list(backbone.forward_taps(mx.nd, pixels).values())
     for place, layer in enumerate(list(oracle.features)[:19], 1):

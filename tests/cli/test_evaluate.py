@@ -213,7 +213,7 @@ def test_bad_input_is_one_line(folders, capsys):
 
 
 def test_lists_of_the_originals(folders, capsys):
-    lines = [f"/JPEGImages/{k}.jpg /SegmentationClassAug/{k}.png" for k in "ab"] + ["c 7 11 "]
+    lines = [f"/JPEGImages/{k}.jpg /SegmentationClassAug/{k}.png" for k in "abc"]
     (folders / "train.txt").write_text("\n".join(lines))
     assert _evaluate(folders) == 0
     assert "3 images" in capsys.readouterr().out
@@ -246,3 +246,20 @@ def test_works_without_mxnet(folders):
         f" '--list', {str(folders / 'train.txt')!r}]))"
     )
     subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
+
+
+@pytest.mark.parametrize("text", ["0:1e9:1e-3", "nan:1:0.1", "0:inf:1", "0:1:0", "1:0:0.1", "0:1", "a:b:c"])
+def test_thresholds_that_are_none_or_too_many(folders, capsys, text):
+    assert _evaluate(folders, "--curve", "--thresholds", text) == 2
+    assert "error: --thresholds: expected first:last:step" in capsys.readouterr().err
+
+
+def test_masks_of_others_are_compared(folders, capsys):
+    assert _evaluate(folders, "--json", folders / "theirs.json", predictions="truth") == 0
+    capsys.readouterr()
+    assert main(["compare", str(folders / "theirs.json"), "--markdown"]) == 0
+    row = next(line for line in capsys.readouterr().out.splitlines() if "theirs.json" in line)
+    assert row.count("not stated") == 2 and "none" not in row
+    (folders / "other.json").write_text("[1]")
+    assert main(["compare", str(folders / "other.json")]) == 2
+    assert "other.json: expected a run folder, or scores" in capsys.readouterr().err

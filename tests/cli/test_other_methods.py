@@ -41,7 +41,7 @@ def test_eps_from_tags_to_masks(data, tmp_path, method):
     assert scores.size == (72, 80) and scores.frame == (72, 80, 72, 80)
     mask = read_mask(tmp_path / "run/results/seeds/nocrf/picture0.png", (72, 80))
     assert set(np.unique(mask)) <= {0, 1}
-    assert f"{kind.upper()} seeds" in result.stdout
+    assert f"\n{kind.upper()}  " in result.stdout
 
 
 def test_eps_without_saliency_says_what_is_missing(data, tmp_path):

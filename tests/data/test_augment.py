@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from icd.classes import VOC_CLASSES
-from icd.data.augment import PAD_VALUE, ScaledCrop
+from icd.data.augment import MEAN_COLOUR, PAD_VALUE, LongSideCrop, ScaledCrop, UniformScaleCrop
 from icd.data.dataset import ImageDataset
 from icd.data.tags import multi_hot
 from icd.data.views import Frame
@@ -115,3 +115,48 @@ def test_frame_holds_the_whole_image(height, width, size):
         assert abs(content_height / height - content_width / width) <= 1 / min(height, width)
     assert (view[content_height:] == PAD_VALUE).all()
     assert (view[:, content_width:] == PAD_VALUE).all()
+
+
+def test_frame_of_a_colour():
+    """Around the image is the colour, also where options come back from JSON as a list."""
+    image, _ = _blocks(9, 12)
+    for fill in ((1.5, 2.5, 3.5), [1.5, 2.5, 3.5]):
+        (view,), _, frame = Frame(16, fill)(image)
+        view = view[0].transpose(1, 2, 0)
+        assert frame == (16, 16, 9, 12) and view.dtype == np.float32
+        np.testing.assert_array_equal(view[:9, :12], image)
+        assert (view[9:] == fill).all() and (view[:, 12:] == fill).all()
+
+
+def test_colours_stay_without_jitter():
+    """IRN and VWE: a crop that only turns or cuts has the image's own colours."""
+    image, _ = _blocks(20, 20)
+    own, changed = set(np.unique(image)), False
+    for seed in range(5):
+        random = np.random.RandomState(seed)
+        crop, _ = LongSideCrop(16, 20, 20, jitter=False)(image, {}, random)
+        assert crop.dtype == np.float32 and set(np.unique(crop)) <= own
+        jittered, _ = LongSideCrop(16, 20, 20)(image, {}, np.random.RandomState(seed))
+        changed |= not set(np.unique(jittered)) <= own
+    assert changed
+
+
+@given(height=st.integers(4, 60), width=st.integers(4, 60), size=st.integers(1, 50), seed=seeds)
+def test_uniform_scale_keeps_image_and_mask_together(height, width, size, seed):
+    """IRN's crop: where the mask is undefined for lack of an image, the image has the mean colour, and nowhere else."""
+    image = np.full((height, width, 3), 9, np.uint8)
+    mask = np.full((height, width), 3, np.uint8)
+    crop, planes = UniformScaleCrop(size, 0.5, 1.5)(image, {"mask": mask}, np.random.RandomState(seed))
+    assert crop.shape == (size, size, 3) and crop.dtype == np.float32 and planes["mask"].dtype == np.uint8
+    outside = planes["mask"] == 255
+    assert set(np.unique(planes["mask"])) <= {3, 255}
+    assert (crop[outside] == np.float32(MEAN_COLOUR)).all() and (crop[~outside] == 9).all()
+
+
+def test_uniform_scale_reaches_both_bounds():
+    shares = []
+    for seed in range(200):
+        image, mask = np.zeros((40, 40, 3), np.uint8), np.zeros((40, 40), np.uint8)
+        _, planes = UniformScaleCrop(80, 0.5, 1.5)(image, {"mask": mask}, np.random.RandomState(seed))
+        shares.append((planes["mask"] == 0).sum() ** 0.5)
+    assert 20 <= min(shares) <= 21 and 59 <= max(shares) <= 60

@@ -146,7 +146,7 @@ def test_coco_says_what_is_missing(coco, capsys):
     [
         (
             lambda folder: (folder / "instances_train2014.json").unlink(),
-            "instances_train2014.json: .*cannot be read",
+            "instances_train2014.json: .*nothing there",
         ),
         (lambda folder: (folder / "train2014").rename(folder / "x"), "train2014: expected a folder"),
         (

@@ -191,7 +191,6 @@ def test_run_lengths_come_back(region):
         ([[1, 1, 2, 2, 1e9, 3]], "far outside"),
         ([[1, 1, 2, 2, "x", 3]], "Expected `float`, got `str`"),
         ([[0, 0, 12, 10] * 10**5 + [0, 0]], "edges of more than"),
-        (None, "got `null`"),
     ],
 )
 def test_other_outlines_are_refused(shape, found):
@@ -224,19 +223,19 @@ def instances(tmp_path):
 @pytest.mark.parametrize("workers", [0, 2])
 def test_masks_are_written_once(instances, tmp_path, workers):
     ids, folder = [f"i{number}" for number in range(5)], tmp_path / "masks"
-    assert write_coco_masks(instances, COCO_CLASSES, ids, folder, workers) == 5
+    assert write_coco_masks(instances, COCO_CLASSES, ids, folder, workers) == (5, [])
     for number, image_id in enumerate(ids):
         mask = read_mask(mask_path(folder, image_id), (10, 12))
         assert set(np.unique(mask)) == {0, 80 - number} and np.count_nonzero(mask) == 16
     content = mask_path(folder, "i3").read_bytes()
     mask_path(folder, "i3").unlink()
     mask_path(folder, "i4").write_bytes(b"mine")
-    assert write_coco_masks(instances, COCO_CLASSES, ids, folder, workers) == 1
+    assert write_coco_masks(instances, COCO_CLASSES, ids, folder, workers) == (1, [])
     assert mask_path(folder, "i3").read_bytes() == content and mask_path(folder, "i4").read_bytes() == b"mine"
 
 
 def test_drawing_goes_on_where_it_stopped(instances, tmp_path, monkeypatch):
-    draw, drawn = coco_masks.draw_mask, []
+    draw, drawn = coco_masks.draw_mask_and_count, []
 
     def stop(entry, source):
         if len(drawn) == 2:
@@ -244,14 +243,66 @@ def test_drawing_goes_on_where_it_stopped(instances, tmp_path, monkeypatch):
         drawn.append(entry.image_id)
         return draw(entry, source)
 
-    monkeypatch.setattr(coco_masks, "draw_mask", stop)
+    monkeypatch.setattr(coco_masks, "draw_mask_and_count", stop)
     with pytest.raises(KeyboardInterrupt):
         write_coco_masks(instances, COCO_CLASSES, ["i0", "i1", "i2"], tmp_path / "masks", 0)
-    monkeypatch.setattr(coco_masks, "draw_mask", draw)
+    monkeypatch.setattr(coco_masks, "draw_mask_and_count", draw)
     assert sorted(path.name for path in (tmp_path / "masks").iterdir()) == ["i0.png", "i1.png"]
-    assert write_coco_masks(instances, COCO_CLASSES, ["i0", "i1", "i2"], tmp_path / "masks", 0) == 1
+    assert write_coco_masks(instances, COCO_CLASSES, ["i0", "i1", "i2"], tmp_path / "masks", 0) == (1, [])
 
 
 def test_instances_come_in_the_order_of_the_file(instances):
     found = list(read_instances(instances, COCO_CLASSES, {"i4", "i2", "i5", "other"}))
     assert [(entry.image_id, len(entry.outlines)) for entry in found] == [("i2", 1), ("i4", 1), ("i5", 0)]
+
+
+@pytest.mark.parametrize("outline", [[], [[]], [[1, 1, 2, 2]], None])
+def test_a_box_without_outline_is_not_scored_and_counted(tmp_path, outline):
+    annotations = [
+        {"image_id": 0, "category_id": 18, "segmentation": outline, "bbox": [4.5, 3, 5, 4]},
+        {"image_id": 0, "category_id": 17},
+        {"image_id": 1, "category_id": 17},
+    ]
+    path = write_coco(tmp_path / "a.json", [(0, "a.jpg"), (1, "b.jpg")], annotations)
+    assert write_coco_masks(path, COCO_CLASSES, ["a", "b"], tmp_path, 0) == (2, ["a"])
+    expected = np.zeros((10, 12), np.uint8)
+    expected[3:7, 4:10] = 255
+    expected[2:6, 2:6] = 16
+    np.testing.assert_array_equal(read_mask(tmp_path / "a.png"), expected)
+
+
+def test_no_box_either_leaves_the_background(tmp_path):
+    annotations = [
+        {"image_id": 0, "category_id": 18, "segmentation": [], "bbox": box} for box in (None, [1, 2], "a")
+    ]
+    path = write_coco(tmp_path / "a.json", [(0, "a.jpg")], annotations)
+    assert write_coco_masks(path, COCO_CLASSES, ["a"], tmp_path, 0) == (1, ["a"])
+    assert not read_mask(tmp_path / "a.png").any()
+
+
+def test_a_byte_order_mark_and_paths_of_windows(tmp_path):
+    images = [(0, "images\\a.jpg"), (1, "images/b.jpg"), (2, "c d.jpg")]
+    path = write_coco(tmp_path / "a.json", images, [{"image_id": n, "category_id": 18} for n in range(3)])
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert read_coco_tags(path, COCO_CLASSES) == dict.fromkeys(("a", "b", "c d"), (17,))
+
+
+@pytest.mark.parametrize("name", ["..", "/", "a\x1b.jpg", "x" * 300])
+def test_a_file_name_that_is_none_is_refused(tmp_path, name):
+    path = write_coco(tmp_path / "a.json", [(0, name)], [])
+    with pytest.raises(InputError, match=r"a\.json, file_name .*an id, which is a name"):
+        read_coco_tags(path, COCO_CLASSES)
+
+
+def test_two_names_for_one_category_are_refused(tmp_path):
+    path = write_coco(tmp_path / "a.json", [(0, "a.jpg")], [{"image_id": 0, "category_id": 18}])
+    content = json.loads(path.read_text())
+    content["categories"].append({"id": 18, "name": "dog"})
+    path.write_text(json.dumps(content))
+    assert read_coco_tags(path, COCO_CLASSES) == {"a": (17,)}
+    content["categories"].append({"id": 18, "name": "cat"})
+    path.write_text(json.dumps(content))
+    with pytest.raises(
+        InputError, match=r"a\.json: expected one name for each category id; found 'dog' and 'cat' for 18"
+    ):
+        read_coco_tags(path, COCO_CLASSES)

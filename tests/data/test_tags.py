@@ -82,3 +82,26 @@ def test_unknown_class_names_the_nearest(tmp_path):
 def test_multi_hot():
     np.testing.assert_array_equal(multi_hot((1, 3), 4), np.array([1, 0, 1, 0], np.float32))
     assert multi_hot((2,), 2).dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    "text", ["<difficult/>", "<difficult>Unspecified</difficult>", "<difficult>False</difficult>", ""]
+)
+@pytest.mark.parametrize("other", ["1", "True", "yes"])
+def test_difficult_as_other_tools_write_it(tmp_path, text, other):
+    dog = f"<object><name>dog</name>{text}</object>"
+    cat = f"<object><name>cat</name><difficult>{other}</difficult></object>"
+    (tmp_path / "a.xml").write_text(f"<annotation>{dog}{cat}</annotation>")
+    assert read_tags(tmp_path / "a.xml") == (VOC_CLASSES.index("dog") + 1,)
+
+
+def test_a_near_annotation_is_named(tmp_path):
+    (tmp_path / "A.XML").touch()
+    with pytest.raises(InputError, match="found nothing there, but A.XML beside it"):
+        read_tags(tmp_path / "a.xml")
+
+
+def test_elements_in_each_other_end(tmp_path):
+    (tmp_path / "a.xml").write_text("<a>" * 100_000 + "</a>" * 100_000)
+    with pytest.raises(InputError, match=r"a\.xml"):
+        read_tags(tmp_path / "a.xml")

@@ -69,7 +69,7 @@ def test_faults_are_named(grids):
         threshold_curve(folder, truth, ids, (0.2, 0.1))
     with pytest.raises(InputError, match="none of the 1 ids"):
         threshold_curve(folder, truth, ["absent"])
-    with pytest.raises(InputError, match=r"classes 1\.\.\d; found class"):
+    with pytest.raises(InputError, match=r"class numbers from 1 to \d; found class"):
         threshold_curve(folder, truth, ids, classes=("a",), policy="eps")
     first = maps[ids[0]]
     broken = ScoreMaps(first.classes, np.full_like(first.maps, np.nan), first.size, first.frame)
@@ -78,7 +78,7 @@ def test_faults_are_named(grids):
         threshold_curve(folder, truth, ids, classes="abcd")
     other = ScoreMaps(first.classes, first.maps, (5, 5), (5, 5, 5, 5))
     write_score_maps(folder / f"{ids[0]}.npz", other)
-    with pytest.raises(InputError, match=r"found 5 x 5"):
+    with pytest.raises(InputError, match=r"found score maps for 5 x 5"):
         threshold_curve(folder, truth, ids, classes="abcd")
 
 

@@ -299,3 +299,37 @@ def test_500_photographs_stay_under_10_megabytes(shared, tmp_path):
     page = write_report(tmp_path, **folders, id_list=tmp_path / "ids.txt", gallery=500)
     assert page.read_text().count('<figure class="shot"') == 500
     assert page.stat().st_size < 10e6
+
+
+def test_masks_of_another_program(run, tmp_path):
+    """A folder of masks is shown, scored with the classes that are given, and nothing is said that nobody knows."""
+    folder = tmp_path / "theirs"
+    shutil.copytree(run / "results" / "seeds" / "crf", folder)
+    root = run.parent
+    sources = {"image_root": root / "images", "truth_root": root / "truth", "id_list": root / "ids.txt"}
+    page = write_report(folder, **sources, classes=NAMES, gallery=3, workers=1).read_text()
+    assert (
+        "how these results came about is not stated" in page
+        and "random start" not in page
+        and "None" not in page
+    )
+    assert page.count('<figure class="shot"') == 3 and page.count("<small>prediction</small>") == 3
+    assert "a &lt;b&gt;bold&lt;/b&gt; class" in page and "aeroplane" not in page
+    scores = score_masks(folder, root / "truth", (root / "ids.txt").read_text().split(), NAMES)
+    assert f"{100 * scores.miou:.2f}" in page
+
+
+def test_what_a_run_has_not_written_down_is_not_stated(run, tmp_path):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    shutil.copy(run / "scores.json", folder)
+    write_json(folder / "run.json", {"method": "cam"})
+    page = write_report(folder).read_text()
+    assert page.count("not stated") == 3 and "random start" not in page and "seed None" not in page
+
+
+def test_what_is_undefined_is_said_beside_the_score(run):
+    page = write_report(run, gallery=0).read_text()
+    entry = json.loads((run / "scores.json").read_text())[0]
+    assert entry["coverage"] < 1
+    assert f"with them as errors the mIoU is {100 * entry['miou_per_policy']['error']:.2f} %" in page

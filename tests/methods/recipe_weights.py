@@ -117,3 +117,59 @@ def unnormalised(image):
     mean, std = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
     pixels = 255 * (image.astype(np.float64) * std[:, None, None] + mean[:, None, None])
     return mx.nd.array(pixels.astype(np.float32))
+
+
+RESNET_FIELDS = {"gamma": "weight", "beta": "bias"}
+
+
+def vwe_key(name: str) -> str:
+    """The original's name of a parameter of VWE: layer3_0_bn1_gamma, resnet.layer3.0.bn1.weight."""
+    layer, _, field = re.sub("_running_", "_running-", name).rpartition("_")
+    key = ".".join([*layer.split("_"), RESNET_FIELDS.get(field, field)]).replace("running-", "running_")
+    if name.startswith("codebook"):
+        return name
+    if name.startswith(("fc_", "VWE_", "classifier_")):
+        return re.sub(r"^fc\.", "fc_", key)
+    return f"resnet.{key}"
+
+
+def load_vwe_recipe(method) -> None:
+    """Set the parameters of VWE and its variants to the goldens' values."""
+    import mxnet as mx
+
+    method.initialize(force_reinit=True)
+    for name, parameter in method.collect_params().items():
+        key = vwe_key(name)
+        if name == "codebook_filled":
+            continue
+        value = recipe_value(key, parameter.shape)
+        if key.endswith("bn3.weight"):
+            value = value * np.float32(1 / 8)
+        elif key in ("classifier.weight", "fc_b.weight"):
+            value = value * np.float32(1 / 4)
+        parameter.set_data(mx.nd.array(value))
+
+
+def irn_key(name: str) -> str:
+    """The original's name of a parameter of IRN or its CAM network: fc_dp7_1_gamma, fc_dp7.1.weight."""
+    if name == "mean_shift_running_mean":
+        return "mean_shift.running_mean"
+    match = re.fullmatch(r"(fc_(?:edge|dp)\d|classifier)_(?:(\d)_)?(\w+)", name)
+    if match is None:
+        return vwe_key(name).replace("resnet.", "resnet50.", 1)
+    layer, place, field = match.groups()
+    return ".".join(part for part in (layer, place, RESNET_FIELDS.get(field, field)) if part)
+
+
+def load_irn_recipe(trainable) -> None:
+    """Set the parameters of IRN or its CAM network to the goldens' values."""
+    import mxnet as mx
+
+    trainable.initialize(force_reinit=True)
+    for name, parameter in trainable.collect_params().items():
+        key, shape = irn_key(name), parameter.shape
+        random = np.random.RandomState(zlib.crc32(key.encode()) & 0x7FFFFFFF)
+        value = 0.1 * random.randn(*shape) if name.endswith("beta") else recipe_value(key, shape)
+        if key.endswith("conv3.weight"):
+            value = value * np.float32(0.2)
+        parameter.set_data(mx.nd.array(value.astype(np.float32)))

@@ -162,7 +162,7 @@ class Replay:
     def __init__(self, name, num_classes, maps):
         self.method = create_method(name, create_backbone("small"), num_classes)
         self.method.__dict__["network"] = lambda images: maps.pop(0)
-        for name in ("score_maps", "fusion", "alignment", "normalization"):
+        for name in ("score_maps", "fusion", "mirror_fusion", "alignment", "normalization"):
             setattr(self, name, getattr(self.method, name))
 
     def localize(self, images):

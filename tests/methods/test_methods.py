@@ -37,6 +37,41 @@ class TestDRS(MethodConformance):
     changes = {"image_size": 65}
 
 
+class TestIRNCAM(MethodConformance):
+    name = "irn_cam"
+
+
+class TestVWEBaseline(MethodConformance):
+    name = "vwe_baseline"
+
+
+class TestVWE(MethodConformance):
+    name = "vwe"
+    changes = {"words": 32}
+
+
+class TestVWLL(MethodConformance):
+    name = "vwl_l"
+    changes = {"words": 32}
+
+
+class TestVWLM(MethodConformance):
+    name = "vwl_m"
+    changes = {"words": 32}
+
+    def test_the_bank_is_filled_then_moves_slowly(self):
+        method = self.build()
+        trainer = make_trainer(method, 1)
+        drawn = method.codebook.data().asnumpy()
+        self.train(method, trainer, [0])
+        picked = method.codebook.data().asnumpy()
+        assert method.bank_filled.data().asscalar() == 1 and not np.allclose(drawn, picked)
+        self.train(method, trainer, [1])
+        moved = method.codebook.data().asnumpy()
+        assert not np.array_equal(moved, picked)
+        np.testing.assert_allclose(moved, picked, atol=method.recipe.bank_rate * 2 * np.abs(picked).max())
+
+
 class TestSEAM(MethodConformance):
     name = "seam"
     changes = {"second_view": 0.5}

@@ -115,9 +115,11 @@ def test_marginals_are_probabilities_and_follow_their_labels(golden):
     np.testing.assert_allclose(dense_crf(image, unary[order], "irn"), marginals[order], atol=1e-5)
 
 
-def test_threads_do_not_change_the_result(golden):
-    image = photograph(golden)
-    unary = soft_unary(3, image.shape[:2])
+@pytest.mark.parametrize("labels", [2, 3, 21, 30])
+@pytest.mark.parametrize("size", [(120, 160), (119, 131)])
+def test_threads_do_not_change_the_result(golden, labels, size):
+    image = photograph(golden, "chelsea", *size)
+    unary = soft_unary(labels, size)
     expected = dense_crf(image, unary, "psa", threads=1)
     for threads in (2, 5, 0):
         np.testing.assert_array_equal(dense_crf(image, unary, "psa", threads=threads), expected)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import struct
 import subprocess
@@ -12,6 +13,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from icd.errors import InputError
 from icd.files import read_superpixels
@@ -185,9 +188,9 @@ def merge_step_by_step(regions, features, limit):
     while len(alive) > limit:
         f, a = features[alive].astype(np.float64), sizes[alive]
         norms = np.linalg.norm(f, axis=1)
-        similarity = (f @ f.T / norms / norms[:, None] + 1 - (a + a[:, None]) / regions.size).astype(
-            np.float32
-        )
+        lengths = norms * norms[:, None]
+        cosines = np.divide(f @ f.T, lengths, out=np.zeros_like(lengths), where=lengths > 0)
+        similarity = (cosines + 1.0 - (a + a[:, None]) / regions.size).astype(np.float32)
         np.fill_diagonal(similarity, -np.inf)
         i, j = (alive[n] for n in sorted(divmod(int(similarity.argmax()), len(alive))))
         total = np.float32(sizes[i] + sizes[j])
@@ -206,6 +209,59 @@ def test_merging_like_the_definition():
         for threads in (1, 3):
             merged = merge(regions, features, 7, threads)
             np.testing.assert_array_equal(merged, merge_step_by_step(regions, features, 7))
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.data(), st.integers(2, 40), st.integers(1, 70), st.sampled_from([1, 2, 4]))
+def test_merging_like_the_definition_with_ties(data, count, channels, kinds):
+    """Few different whole numbers and sizes: many pairs are exactly alike, some features are zero, some opposite."""
+    random = np.random.RandomState(data.draw(st.integers(0, 2**32 - 1)))
+    features = random.randint(-1, kinds + 1, (count, channels)).astype(np.float32)
+    if data.draw(st.booleans()):
+        features = features[random.randint(0, count, count)]
+    if not data.draw(st.booleans()):
+        features = np.abs(features)
+    repeats = random.randint(1, data.draw(st.integers(2, 4)), count)
+    regions = np.repeat(np.arange(count), repeats)[None]
+    limit = data.draw(st.integers(1, count))
+    expected = merge_step_by_step(regions, features, limit)
+    np.testing.assert_array_equal(merge(regions, features, limit, 1), expected)
+
+
+@pytest.mark.parametrize("spread", [1.0, 1e-3, 0.0])
+@pytest.mark.parametrize("channels", [3, 40])
+def test_merging_of_many_regions_like_the_definition(spread, channels):
+    """Above 1024 regions runners-up are kept; nearly equal features need all three levels of comparison."""
+    random = np.random.RandomState(3)
+    count = 1210
+    features = random.rand(20, channels)[random.randint(0, 20, count)] + spread * random.rand(count, channels)
+    regions = np.repeat(np.arange(count), random.randint(1, 5, count))[None]
+    features = features.astype(np.float32)
+    expected = merge_step_by_step(regions, features, count - 45)
+    for threads in (1, 2):
+        np.testing.assert_array_equal(merge(regions, features, count - 45, threads), expected)
+
+
+MERGE_MANY = """
+import resource
+import numpy as np
+from icd.refine.superpixels import merge
+
+features = np.random.RandomState(0).rand(7000, 8).astype(np.float32)
+regions = np.arange(7000).reshape(70, 100)
+merge(np.arange(140)[None], features[:140], 64, 1)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+assert merge(regions, features, 6500, 1).max() == 6499
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1000)
+"""
+
+
+@pytest.mark.skipif("asan" in os.environ.get("LD_PRELOAD", ""), reason="the sanitizer keeps freed memory")
+def test_merging_takes_no_table_of_pairs():
+    """A table of floats for 7,000 regions would be 196 MB."""
+    ran = subprocess.run([sys.executable, "-c", MERGE_MANY], capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+    assert float(ran.stdout) < 40
 
 
 def test_merging_of_zero_and_equal_features():

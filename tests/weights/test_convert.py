@@ -35,7 +35,8 @@ def test_checkpoints_there_and_back(tmp_path, family, title, sizes):
     saved = {f"module.{key}": array for key, array in state.items()} if family == "vwe" else state
     write_torch(tmp_path / "a.pth", {wrapper: saved, "epoch": 3} if wrapper else saved)
     done = convert(family, tmp_path / "a.pth", tmp_path / "a.params")
-    assert done.network == network.title and done.beside == (["epoch"] if wrapper else [])
+    beside = (["epoch"] if wrapper else []) + (["the prefix module."] if family == "vwe" else [])
+    assert done.network == network.title and done.beside == beside
     assert done.arrays + done.aliases + sum(done.ignored.values()) == len(state)
     ours = load_arrays(tmp_path / "a.params")
     assert ours.keys() == {entry.name for entry in network.entries}
@@ -191,3 +192,29 @@ def test_nothing_is_written_where_the_source_is_refused(tmp_path):
     with pytest.raises(InputError, match="the source itself"):
         convert("eps", tmp_path / "a.pth", tmp_path / "x" / ".." / "a.pth")
     assert [path.name for path in tmp_path.iterdir()] == ["a.pth"]
+
+
+def test_the_codebook_of_a_memory_bank_comes_along(tmp_path):
+    """VWL-M writes it to a file of its own (spec vwe 1.2 and 2.7); converted, it is the bank of our network."""
+    network = network_of("vwe", "VWL-M, ResNet-50")
+    state = make_state(
+        network, lambda key, shape: np.full(shape, 0.5, np.float32), {"classes": 3, "words": 8}
+    )
+    bank = np.random.RandomState(0).rand(8, 2048).astype(np.float32)
+    source = tmp_path / "resnet_cam_ep_5.pth"
+    write_torch(source, {f"module.{key}": array for key, array in state.items()})
+    assert not convert("vwe", source, tmp_path / "without.params").codebook
+    np.save(tmp_path / "resnet_cam_ep_5_codebook.npy", bank)
+    done = convert("vwe", source, tmp_path / "ours.params")
+    assert done.codebook.endswith("resnet_cam_ep_5_codebook.npy")
+    method = create_method("vwl_m", create_backbone("resnet50"), 3, make_recipe("vwl_m", {"words": 8}))
+    method.initialize()
+    load_checkpoint_weights(method, tmp_path / "ours.params")
+    np.testing.assert_array_equal(method.codebook.data().asnumpy().reshape(8, -1), bank)
+    assert method.bank_filled.data().asscalar() == 1
+    back = convert_back("vwe", tmp_path / "ours.params", tmp_path / "back.pth")
+    np.testing.assert_array_equal(np.load(back.codebook), bank)
+    load_checkpoint_weights(method, tmp_path / "without.params")  # the original's checkpoint alone
+    np.save(tmp_path / "resnet_cam_ep_5_codebook.npy", bank[:7])
+    with pytest.raises(InputError, match=r"shape \(8, 2048\).* found float32 \(7, 2048\)"):
+        convert("vwe", source, tmp_path / "ours.params")

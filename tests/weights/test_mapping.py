@@ -139,21 +139,6 @@ def test_wrong_families_are_refused():
                 to_ours(other, state, "a.pth")
 
 
-def test_wrappers():
-    state = {"a": np.zeros(1)}
-    prefixed = {"module.a": np.zeros(1)}
-    for content, beside in (
-        (state, []),
-        (prefixed, []),
-        ({"model": state, "epoch": 3, "optimizer": {}}, ["epoch", "optimizer"]),
-        ({"state_dict": prefixed}, []),
-    ):
-        found, others = state_dict_of(content, "a.pth")
-        assert list(found) == ["a"] and others == beside
-    mixed, _ = state_dict_of({"module.a": 1, "b": 2}, "a.pth")
-    assert list(mixed) == ["module.a", "b"]
-
-
 @pytest.mark.parametrize("content", [3, [], {}, {"model": {}}, {1: np.zeros(1)}, np.zeros(2)])
 def test_what_is_no_state_dict(content):
     with pytest.raises(InputError, match=r"a\.pth: expected a state dict"):

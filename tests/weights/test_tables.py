@@ -114,6 +114,26 @@ def test_names_of_our_networks():
 
 
 @pytest.mark.parametrize(
+    ("name", "backbone", "family", "title"),
+    [
+        ("irn_cam", "resnet50", "irn", "CAM network"),
+        ("irn", "resnet50", "irn", "IRN"),
+        ("vwe", "resnet50", "vwe", "VWE or VWL-L, ResNet-50"),
+        ("vwl_l", "resnet101", "vwe", "VWE or VWL-L, ResNet-101"),
+        ("vwl_m", "resnet101", "vwe", "VWL-M, ResNet-101"),
+    ],
+)
+def test_names_of_vwe_and_irn(name, backbone, family, title):
+    from icd.backbones import create_backbone
+    from icd.engine.build import make_trainable
+
+    trainable = make_trainable(name, create_backbone(backbone), 20)
+    unpublished = {state.name for state in trainable.unpublished_states}
+    ours = {n: p.shape for n, p in trainable.collect_params().items() if n not in unpublished}
+    assert {entry.name: shape_of(entry) for entry in network_of(family, title).entries} == ours
+
+
+@pytest.mark.parametrize(
     ("backbone", "family", "title"),
     [
         ("resnet50", "torchvision-resnet50", "ResNet-50"),

@@ -270,11 +270,20 @@ def test_bombs_are_refused_in_little_memory(tmp_path, bomb):
 
 def test_a_repeated_part_is_finished_once(tmp_path):
     value = [1.5]
-    for _ in range(40):
+    for _ in range(5):
         value = [value] * 10
     (tmp_path / "a.pth").write_bytes(_zip(pickle.dumps({"a": value}, 2)))
     found = read_torch(tmp_path / "a.pth")["a"]
     assert found[0] is found[9]
+
+
+def test_what_nobody_could_walk_through_is_refused(tmp_path):
+    value = [1.5]
+    for _ in range(40):
+        value = [value] * 10
+    (tmp_path / "a.pth").write_bytes(_zip(pickle.dumps({"a": value}, 2)))
+    with pytest.raises(InputError, match="one list under many names"):
+        read_torch(tmp_path / "a.pth")
 
 
 @pytest.mark.parametrize("name", FORMATS)
@@ -322,3 +331,110 @@ def test_damage_anywhere_gives_an_error_or_values(tmp_path_factory, golden, name
         read_torch(path)
     except InputError:
         return
+
+
+def _tensor(key, count, size, stride, kind="FloatStorage"):
+    """The opcodes of a tensor."""
+    plain = [pickle.dumps(part, 2)[2:-1] for part in ("storage", key, "cpu", count, 0, size, stride)]
+    storage = b"(" + plain[0] + b"ctorch\n" + kind.encode() + b"\n" + b"".join(plain[1:4]) + b"tQ"
+    return (
+        b"ctorch._utils\n_rebuild_tensor_v2\n("
+        + storage
+        + b"".join(plain[4:])
+        + b"\x89ccollections\nOrderedDict\n)RtR"
+    )
+
+
+def _called(name, *arguments):
+    """The opcodes of a call."""
+    module, _, function = name.rpartition(".")
+    parts = b"".join(part if isinstance(part, bytes) else pickle.dumps(part, 2)[2:-1] for part in arguments)
+    return f"c{module}\n{function}\n(".encode() + parts + b"tR"
+
+
+WEIGHTS = np.arange(6, dtype=np.float32)
+SPARSE = _called("torch._utils._rebuild_sparse_tensor", _called("torch.serialization._get_layout", "torch.sparse_coo"),
+                 b"(" + _tensor("1", 2, (1, 2), (2, 1), "LongStorage") + _tensor("2", 2, (2,), (1,)) + b"(K\x05t\x89t")  # fmt: skip
+BESIDE = {
+    "Counter": (_called("collections.Counter", {1: 2}), {1: 2}),
+    "Size": (_called("torch.Size", (3, 4)), (3, 4)),
+    "set": (_called("__builtin__.set", [1, 2]), {1, 2}),
+    "frozenset": (_called("builtins.frozenset", [1, 2]), {1, 2}),
+    "complex": (_called("builtins.complex", 1.0, 2.0), 1 + 2j),
+    "defaultdict": (_called("collections.defaultdict"), {}),
+    "dtype": (b"ctorch\nfloat32\n", "<f4"),
+    "device": (_called("torch.device", "cuda", 0), "<device>"),
+    "Namespace": (_called("argparse.Namespace") + b"}X\1\0\0\0aK\1sb", "<Namespace>"),
+    "quantized": (_called("torch._utils._rebuild_qtensor", 1), "<quantized tensor>"),
+    "meta": (_called("torch._utils._rebuild_meta_tensor_no_storage", 1), "<tensor without numbers>"),
+    "expanded": (
+        _tensor("3", 9, (64, 1, 3, 3), (0, 9, 3, 1)),
+        np.broadcast_to(np.ones((1, 3, 3), "f4"), (64, 1, 3, 3)),
+    ),
+    "sparse": (SPARSE, np.array([0, 5, 0, 7, 0], np.float32)),
+    "complex64": (_tensor("4", 1, (1,), (1,), "ComplexFloatStorage"), np.array([1 + 2j], np.complex64)),
+}
+
+
+@pytest.mark.parametrize("name", BESIDE)
+def test_what_stands_beside_the_weights_does_not_stop_them(tmp_path, name):
+    opcodes, expected = BESIDE[name]
+    body = b"\x80\x02}(X\1\0\0\0w" + _tensor("0", 6, (2, 3), (3, 1)) + b"X\1\0\0\0b" + opcodes + b"u."
+    records = {
+        "0": WEIGHTS,
+        "1": np.array([1, 3]),
+        "2": np.array([5, 7], "f4"),
+        "3": np.ones(9, "f4"),
+        "4": np.array([1 + 2j], "c8"),
+    }
+    (tmp_path / "a.pth").write_bytes(_zip(body, **{key: array.tobytes() for key, array in records.items()}))
+    found = read_torch(tmp_path / "a.pth")
+    np.testing.assert_array_equal(found["w"], WEIGHTS.reshape(2, 3))
+    if isinstance(expected, np.ndarray):
+        np.testing.assert_array_equal(found["b"], expected)
+    else:
+        assert found["b"] == expected or repr(found["b"]) == expected
+
+
+def test_bfloat16_becomes_float32(tmp_path):
+    content = (WEIGHTS.view(np.uint32) >> 16).astype("<u2").tobytes()
+    body = b"\x80\x02" + _tensor("0", 6, (2, 3), (3, 1), "BFloat16Storage") + b"."
+    (tmp_path / "a.pth").write_bytes(_zip(body, **{"0": content}))
+    found = read_torch(tmp_path / "a.pth")
+    assert found.dtype == np.float32
+    np.testing.assert_array_equal(found, WEIGHTS.reshape(2, 3))
+
+
+@pytest.mark.parametrize(
+    "code", ["torch.uint16", "torch.uint32", "torch.uint64", "torch.bfloat16", "torch.float32"]
+)
+def test_tensors_of_untyped_storages(tmp_path, code):
+    """`_rebuild_tensor_v3`: the type stands beside the tensor."""
+    kind = code.split(".")[1]
+    array = WEIGHTS if kind in ("bfloat16", "float32") else WEIGHTS.astype(kind)
+    content = (array.view(np.uint32) >> 16).astype("<u2").tobytes() if kind == "bfloat16" else array.tobytes()
+    storage = (
+        b"(" + b"".join(pickle.dumps(part, 2)[2:-1] for part in ("storage",)) + b"ctorch\nUntypedStorage\n"
+    )
+    storage += b"".join(pickle.dumps(part, 2)[2:-1] for part in ("0", "cpu", len(content))) + b"tQ"
+    body = _called(
+        "torch._utils._rebuild_tensor_v3",
+        storage,
+        0,
+        (2, 3),
+        (3, 1),
+        False,
+        None,
+        f"ctorch\n{kind}\n".encode(),
+    )
+    (tmp_path / "a.pth").write_bytes(_zip(b"\x80\x02" + body + b".", **{"0": content}))
+    np.testing.assert_array_equal(read_torch(tmp_path / "a.pth"), array.reshape(2, 3))
+
+
+def test_a_folder_is_named(tmp_path):
+    with pytest.raises(InputError, match="found a folder. A checkpoint is one file"):
+        read_torch(tmp_path)
+    (tmp_path / "archive").mkdir()
+    (tmp_path / "archive" / "data.pkl").touch()
+    with pytest.raises(InputError, match="a checkpoint that was unpacked"):
+        read_torch(tmp_path)
