@@ -70,12 +70,14 @@ class TestResNet101(BackboneConformance):
 @pytest.mark.slow
 class TestResNet101V1(BackboneConformance):
     name = "resnet101_v1"
+    cases = ((1, "statistics"),)
     large = True
 
 
 @pytest.mark.slow
 class TestResNet101Caffe(CeilMode):
     name = "resnet101_caffe"
+    cases = ((1, "statistics"),)
     large = True
 
 
