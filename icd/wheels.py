@@ -69,7 +69,7 @@ def requirements(choice: str, has_screen: bool) -> list:
     has_screen : bool
         The system has `SCREEN_LIBRARIES`, without which ``opencv-python`` cannot be imported. Without them (servers,
         containers) the headless build is taken, and GluonCV, which insists on ``opencv-python``, is left out: two
-        OpenCV wheels write to the same folder, and the wrong one may win. Nothing in this package imports GluonCV.
+        OpenCV wheels write to the same folder, and the wrong one may win. Only `icd.segment.zoo` imports GluonCV, and says so.
 
     Returns
     -------

@@ -84,7 +84,8 @@ class Job:
                 tags = self.tags.read(image_id)
             except InputError:  # the business of the check of inputs
                 tags = None
-        return record.fingerprint([image_path(self.data.images, image_id)], tags)
+        photographs = [] if self.data.images is None else [image_path(self.data.images, image_id)]
+        return record.fingerprint(photographs, tags)
 
 
 def setting(meaning: str, default=dataclasses.MISSING, choices=None):
@@ -321,6 +322,10 @@ class GivenMaps(Stage):
     def left(self) -> list:
         """Nothing."""
         return []
+
+    def marks(self, image_id) -> list:
+        """What tells the files of an id from others."""
+        return [record.fingerprint([file_of(folder, image_id)]) for folder in self.folders.values()]
 
 
 FILES = (".npz", ".npy", ".png")

@@ -127,7 +127,7 @@ def _file_mark(path):
             size = file.seek(0, os.SEEK_END)
             file.seek(max(0, size - _TAIL))
             return [size, hashlib.sha256(file.read()).hexdigest()[:16]]
-    except OSError:  # what is missing is the business of the check of inputs
+    except (OSError, TypeError):  # what is missing is the business of the check of inputs
         return None
 
 

@@ -11,7 +11,7 @@ from icd.files import mask_path, read_saliency, write_mask
 from icd.foreign.layouts import find_score_maps, read_layout
 from icd.refine.seeds import SeedRule, crf_seed
 from icd.stages import record
-from icd.stages.base import Stage, ids_without_file, run_pool, setting
+from icd.stages.base import GivenMaps, Stage, ids_without_file, run_pool, setting
 
 VARIANTS = ("nocrf", "crf", "sal")
 
@@ -53,8 +53,10 @@ class Seeds(Stage):
         return facts
 
     def fingerprints(self, noted, label=""):
-        """With saliency, its files count too."""
+        """Given score maps, and with saliency its files, count too."""
         marks = super().fingerprints(noted, label)
+        if isinstance(self.source, GivenMaps):
+            marks = {i: record.fingerprint([], mark, self.source.marks(i)) for i, mark in marks.items()}
         if not label.endswith("/sal"):
             return marks
         folder = self.job.data.saliency
