@@ -183,8 +183,9 @@ from icd.data.batches import InferenceBatches
 from icd.data.dataset import ImageDataset
 from icd.data.tags import open_tags
 from icd.engine.build import build_trainable
-from icd.engine.localize import localize, localized_ids
+from icd.engine.localize import localize
 from icd.methods import make_recipe
+from icd.stages.base import ids_without_file
 source, count, target = folder / "instances_train2014.json", int(sys.argv[2]), Path(sys.argv[3])
 start = clock()
 tags = open_tags(source, COCO_CLASSES)
@@ -203,7 +204,7 @@ sizes = [path.stat().st_size for path in target.glob("*.npz")]
 blocks = [os.stat(path).st_blocks * 512 for path in target.glob("*.npz")]
 labels = np.mean([len(tags.tags[key]) for key in share])
 start = clock()
-left = len(ids) - len(localized_ids(folders, ids))
+left = len(ids_without_file(ids, folders.values(), ".npz"))
 print(json.dumps([ready, seconds / len(share), float(np.mean(sizes)), float(np.mean(blocks)), float(labels), clock() - start, left]))
 """
 MASKS = """

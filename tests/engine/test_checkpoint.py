@@ -90,7 +90,7 @@ def test_folders_are_as_open_as_others_and_leave_nothing_behind(tmp_path):
 
 def test_another_recipe_is_named_by_its_entry(tmp_path):
     path = save(tmp_path, (1, 0))
-    with pytest.raises(InputError, match="expected image_size = 97; found 65"):
+    with pytest.raises(InputError, match="expected recipe.image_size = 97; found 65"):
         checkpoint.restore(path, *build(), {"recipe": {"image_size": 97}})
 
 
