@@ -63,7 +63,7 @@ def execute(data: str, method: str, seed: int, flags: list) -> None:
     """One run, or what is left of it, and its summary."""
     folder = run_folder(data, method, seed)
     command = [sys.executable, "-m", "icd.cli.main", "run", method, "--resume", "--snapshot", str(folder)]
-    command += [*flags, "--seed", str(seed)]
+    command += [*flags, "--until", "score", "--seed", str(seed)]
     print("+", " ".join(command), flush=True)
     subprocess.run(command, cwd=ROOT, check=True)
     keep(data, method, seed)
