@@ -1,9 +1,10 @@
-"""The native kernels against their peers, in turns in one process, on one thread.
+"""The native kernels against their peers, in turns in one process, on one thread; then with two threads, and how they grow.
 
     python benchmarks/kernels.py             writes the tables into docs/performance.md; needs Linux
 
-In: two photographs of the tests. Out: time, ratio, peak memory and how time grows. A time is the processor time of the best of
-several runs, because it stays the same when other programs want the machine; kernel and peer take turns.
+In: two photographs of the tests. Out: time, ratio, peak memory and growth. Candidates take turns; a time is the median of
+their turns and a ratio the median of the turns' ratios, because neighbours on the machine come and go. Times of one thread are
+processor time, those of several are elapsed time; the head of the page says how busy the machine was.
 """
 
 from __future__ import annotations
@@ -20,13 +21,19 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import scipy.sparse
 from skimage.segmentation import felzenszwalb
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.document import write_part  # noqa: E402
+from benchmarks.kernel_peers import (  # noqa: E402
+    merge_in_numpy,
+    path_affinities_in_numpy,
+    pool_in_numpy,
+    walk_dense,
+    walk_in_scipy,
+)
 from icd.refine.crf import dense_crf, unary_from_probabilities  # noqa: E402
 from icd.refine.path_affinity import path_affinities, path_affinity_planes, path_offsets  # noqa: E402
 from icd.refine.random_walk import disc_offsets, random_walk  # noqa: E402
@@ -41,15 +48,20 @@ def photograph(name: str, rows: int = 375) -> np.ndarray:
     return np.ascontiguousarray(cv2.imread(str(path))[:rows, :500, ::-1])
 
 
-def seconds(*functions, runs=5, clock=time.process_time) -> list:
-    """Best processor time of each function, called in turns."""
-    times = [[] for _ in functions]
-    for _ in range(runs):
-        for function, own in zip(functions, times):
+def turns(*functions, runs=5, clock=time.process_time) -> np.ndarray:
+    """Times of functions called in turns, after one call each that does not count; one row a function."""
+    times = np.empty((len(functions), runs + 1))
+    for run in range(runs + 1):
+        for number, function in enumerate(functions):
             start = clock()
             function()
-            own.append(clock() - start)
-    return [min(own) for own in times]
+            times[number, run] = clock() - start
+    return times[:, 1:]
+
+
+def seconds(*functions, runs=5, clock=time.process_time) -> list:
+    """Median time of each function."""
+    return np.median(turns(*functions, runs=runs, clock=clock), 1).tolist()
 
 
 def peak_megabytes(number: int, which: int) -> float:
@@ -76,76 +88,6 @@ def table(header, rows) -> str:
     """A Markdown table."""
     lines = ["| " + " | ".join(map(str, row)) + " |" for row in (header, ["---"] * len(header), *rows)]
     return "\n".join(lines)
-
-
-# Peers that no library offers, as short NumPy programs.
-
-
-def pool_in_numpy(dense, regions, frame):
-    rows = np.arange(regions.shape[0], dtype=np.float32) * ((dense.shape[1] - 1) / (frame - 1))
-    columns = np.arange(regions.shape[1], dtype=np.float32) * ((dense.shape[2] - 1) / (frame - 1))
-    x, y = np.meshgrid(columns, rows)
-    sizes, flat = np.bincount(regions.ravel()), regions.ravel()
-    up = (cv2.remap(plane, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE) for plane in dense)
-    return np.stack([np.bincount(flat, plane.ravel()) / sizes for plane in up], 1)
-
-
-def merge_in_numpy(regions, features, limit):
-    features, sizes = features.copy(), np.bincount(regions.ravel()).astype(np.float32)
-    unit = features / np.linalg.norm(features, axis=1, keepdims=True)
-    similarity = unit @ unit.T + 1 - (sizes[:, None] + sizes) / regions.size
-    np.fill_diagonal(similarity, -np.inf)
-    numbers = np.arange(len(sizes))
-    for _ in range(len(sizes) - limit):
-        i, j = sorted(np.unravel_index(similarity.argmax(), similarity.shape))
-        features[i] = (features[i] * sizes[i] + features[j] * sizes[j]) / (sizes[i] + sizes[j])
-        sizes[i] += sizes[j]
-        numbers[numbers == j] = i
-        similarity[j], similarity[:, j] = -np.inf, -np.inf
-        unit[i] = features[i] / np.linalg.norm(features[i])
-        row = unit @ unit[i] + 1 - (sizes + sizes[i]) / regions.size
-        row[np.isinf(similarity[i])] = -np.inf
-        similarity[i], similarity[:, i] = row, row
-    return np.unique(numbers, return_inverse=True)[1][regions]
-
-
-def walk_in_scipy(scores, affinities, offsets, beta, steps):
-    _, height, width = scores.shape
-    index = np.arange(height * width).reshape(height, width)
-    matrix = scipy.sparse.identity(height * width, np.float32, "csr")
-    for plane, (dy, dx) in zip(affinities, offsets):
-        left, right = max(0, -dx), width - max(0, dx)
-        one, other = index[: height - dy, left:right], index[dy:, left + dx : right + dx]
-        values = plane[: height - dy, left:right].ravel() ** beta
-        half = scipy.sparse.coo_matrix((values, (one.ravel(), other.ravel())), matrix.shape)
-        matrix = matrix + half + half.T
-    matrix = matrix @ scipy.sparse.diags(1 / np.asarray(matrix.sum(0)).ravel())
-    transposed, state = matrix.T.tocsr().astype(np.float32), scores.reshape(len(scores), -1).T.copy()
-    for _ in range(steps):
-        state = transposed @ state
-    return state.T.reshape(scores.shape)
-
-
-def walk_dense(scores, affinities, offsets, beta, power):
-    _, height, width = scores.shape
-    matrix = np.eye(height * width, dtype=np.float32)
-    index = np.arange(height * width).reshape(height, width)
-    for plane, (dy, dx) in zip(affinities, offsets):
-        left, right = max(0, -dx), width - max(0, dx)
-        one, other = index[: height - dy, left:right], index[dy:, left + dx : right + dx]
-        matrix[one, other] = matrix[other, one] = plane[: height - dy, left:right]
-    matrix **= beta
-    matrix /= matrix.sum(0)
-    for _ in range(power):
-        matrix = matrix @ matrix
-    return (scores.reshape(len(scores), -1) @ matrix).reshape(scores.shape)
-
-
-def path_affinities_in_numpy(boundary, radius, paths):
-    reach = radius - 1
-    rows, columns = boundary.shape[0] - reach, boundary.shape[1] - 2 * reach
-    source = np.arange(boundary.size).reshape(boundary.shape)[:rows, reach : reach + columns].ravel()
-    return np.stack([1 - boundary.ravel()[source + path[:, None]].max(0) for path in paths])
 
 
 def soft_unary(labels, size):
@@ -177,9 +119,7 @@ def cases(threads=1):
             lambda image=image: segment(image),
             lambda image=image: felzenszwalb(image, scale=75, sigma=0.8, min_size=75),
         )
-    regions = np.arange(375 * 500).reshape(375, 500) // 50 % 10 + np.arange(375)[:, None] * 31 // 375 * 10
-    regions = np.minimum(regions, 308)
-    features = RANDOM.rand(309, 512).astype(np.float32)
+    regions, features = merge_case(309)
     dense = RANDOM.rand(512, 65, 65).astype(np.float32)
     yield (
         "pooling, 309 regions, 512 channels",
@@ -240,9 +180,11 @@ def _flat_path(dy, dx, width):
 def comparisons() -> str:
     rows = []
     for number, (what, peer, kernel, other) in enumerate(cases()):
-        ours, theirs = seconds(kernel, other, runs=3)
+        times = turns(kernel, other, runs=7)
+        ours, theirs = np.median(times, 1)
+        ratio = np.median(times[1] / times[0])
         memory, peer_memory = peak_megabytes(number, 0), peak_megabytes(number, 1)
-        row = [what, f"{ours * 1e3:.1f}", peer, f"{theirs * 1e3:.0f}", f"{theirs / ours:.1f}"]
+        row = [what, f"{ours * 1e3:.1f}", peer, f"{theirs * 1e3:.0f}", f"{ratio:.1f}"]
         rows.append([*row, f"{memory:.0f}", f"{peer_memory:.0f}"])
         print(rows[-1], flush=True)
     header = ["kernel (one thread)", "ms", "peer", "peer ms", "ratio", "peak MB", "peer's peak MB"]
@@ -266,9 +208,13 @@ def two_threads() -> str:
                 _twice(one, 1),
                 _twice(two, 2),
             )
-        alone, together = seconds(one, two, runs=20, clock=time.perf_counter)
-        rows.append([what, f"{alone * 1e3:.1f}", f"{together * 1e3:.1f}", f"{alone / together:.2f}"])
-    return table(["elapsed time", "one thread, ms", "two threads, ms", "ratio"], rows)
+        times = turns(one, two, runs=20, clock=time.perf_counter)
+        alone, together = np.median(times, 1)
+        ratio, best = np.median(times[0] / times[1]), times[0].min() / times[1].min()
+        rows.append([what, f"{alone * 1e3:.1f}", f"{together * 1e3:.1f}", f"{ratio:.2f}", f"{best:.2f}"])
+        print(rows[-1], flush=True)
+    header = ["elapsed time", "one thread, ms", "two threads, ms", "ratio", "of the shortest times"]
+    return table(header, rows)
 
 
 def _twice(function, threads):
@@ -280,43 +226,51 @@ def _twice(function, threads):
 
 
 def growth() -> str:
-    """How time grows with what it should grow with, in ms; each row's steps double the size."""
+    """How time grows with what it should grow with, in ms."""
     whole = photograph("ihc", 500)
-    tiles = [np.ascontiguousarray(tile) for tile in (whole[:250, :250], whole[:250], whole)]
-    image = tiles[1]
-    rows = [
-        [
-            "superpixels",
-            "pixels",
-            *_milliseconds(lambda n: segment(tiles[n]), range(3), [t.size // 3 for t in tiles]),
-        ]
-    ]
-    unaries = [soft_unary(3, tile.shape[:2]) for tile in tiles]
-    crf = _milliseconds(
-        lambda n: dense_crf(tiles[n], unaries[n], "psa", threads=1), range(3), [t.size // 3 for t in tiles]
-    )
-    rows.append(["dense CRF, 3 labels", "pixels", *crf])
-    many = {labels: soft_unary(labels, image.shape[:2]) for labels in (4, 8, 16)}
-    labels = _milliseconds(lambda n: dense_crf(image, many[n], "psa", threads=1), many, many)
-    rows.append(["dense CRF, 125 000 pixels", "different labels", *labels])
-    maps = {
-        k: (np.arange(160000).reshape(400, 400) * k // 160000, RANDOM.rand(k, 512)) for k in (150, 300, 600)
-    }
-    rows.append(["merging to 64", "regions", *_milliseconds(lambda n: merge(*maps[n], 64, 1), maps, maps)])
+    tiles = {t.size // 3: np.ascontiguousarray(t) for t in (whole[:250, :250], whole[:250], whole)}
+    image = tiles[250 * 500]
+    unaries = {pixels: soft_unary(3, tile.shape[:2]) for pixels, tile in tiles.items()}
+    many = {labels: soft_unary(labels, image.shape[:2]) for labels in (3, 7, 14, 21, 42, 81)}
+    maps = {count: merge_case(count) for count in (150, 300, 600, 1200, 2400, 7000)}
     walks = {nodes: walk_case(nodes // 100, 100, 3, 5) for nodes in (5000, 10000, 20000)}
-    walk = _milliseconds(lambda n: random_walk(*walks[n], 10, 256, 1), walks, walks)
-    rows.append(["random walk, radius 5", "nodes", *walk])
     radii = {radius: walk_case(94, 125, 3, radius) for radius in (3, 5, 8)}
-    names = [f"{radius} ({len(case[2])} offsets)" for radius, case in radii.items()]
-    by_radius = _milliseconds(lambda n: random_walk(*radii[n], 10, 256, 1), radii, names)
-    rows.append(["random walk, 94x125", "radius", *by_radius])
-    return table(["kernel", "grows with", "", "", ""], rows)
-
-
-def _milliseconds(function, keys, names) -> list:
-    return [
-        f"{name}: {seconds(lambda k=key: function(k), runs=3)[0] * 1e3:.1f}" for key, name in zip(keys, names)
+    rows = [
+        ["superpixels", "pixels", _milliseconds(lambda n: segment(tiles[n]), tiles)],
+        [
+            "dense CRF, 3 labels",
+            "pixels",
+            _milliseconds(lambda n: dense_crf(tiles[n], unaries[n], "psa", threads=1), tiles),
+        ],
+        [
+            "dense CRF, 125 000 pixels",
+            "different labels",
+            _milliseconds(lambda n: dense_crf(image, many[n], "psa", threads=1), many),
+        ],
+        ["merging to 64, 512 channels", "regions", _milliseconds(lambda n: merge(*maps[n], 64, 1), maps)],
+        [
+            "random walk, radius 5",
+            "nodes",
+            _milliseconds(lambda n: random_walk(*walks[n], 10, 256, 1), walks),
+        ],
+        [
+            "random walk, 94x125",
+            "radius (offsets: " + ", ".join(str(len(case[2])) for case in radii.values()) + ")",
+            _milliseconds(lambda n: random_walk(*radii[n], 10, 256, 1), radii),
+        ],
     ]
+    return table(["kernel", "grows with", "ms"], rows)
+
+
+def _milliseconds(function, sizes) -> str:
+    times = {size: seconds(lambda k=size: function(k), runs=3)[0] * 1e3 for size in sizes}
+    return ", ".join(f"{size}: {time:.1f}" for size, time in times.items())
+
+
+def merge_case(count: int) -> tuple:
+    """Bands of pixels with random features: no two regions are nearly alike, so that no bound is easy."""
+    regions = np.arange(187500).reshape(375, 500) * count // 187500
+    return regions, np.random.RandomState(count).rand(count, 512).astype(np.float32)
 
 
 def limits() -> str:
@@ -344,10 +298,9 @@ def limits() -> str:
     gathers = pixels * 9 * 2 * 16
     mirrored = np.hstack([image, image[:, ::-1]])
     segment_time, mirror_time = seconds(lambda: segment(image), lambda: segment(mirrored))
-    features = RANDOM.rand(309, 512)
-    regions = np.arange(375 * 500).reshape(375, 500) * 309 // (375 * 500)
-    merge_time = seconds(lambda: merge(regions, features, 64, 1))[0]
-    products = 512 * (309 * 309 + sum(range(64, 309)))
+    case = merge_case(2400)
+    merge_time = seconds(lambda: merge(*case, 64, 1))[0]
+    products = 512 * (2400 * 2400 / 2 + sum(range(64, 2400)))
     rows = [
         [
             "a large copy, a small product in the first cache",
@@ -368,7 +321,10 @@ def limits() -> str:
             "superpixels, the picture beside its mirror image",
             f"{mirror_time / (8 * pixels) * 1e9:.1f} ns an edge",
         ],
-        ["merging", f"{products / merge_time / 1e9:.2f} G multiply-adds/s in double precision"],
+        [
+            "merging 2,400 regions",
+            f"{products / merge_time / 1e9:.1f} G products/s that the definition asks for once each",
+        ],
     ]
     return table(["", "reached"], rows)
 
@@ -378,14 +334,13 @@ LEFT_TO_GAIN = """What is left to gain:
 - Superpixels: two thirds of the time go into sorting and into looking up roots, scattered reads and branches that cannot be
   predicted; the rest into choosing and weighing edges, in order. A picture with very many equal weights and small segments
   between them (drawings, mirrored pictures) needs the slow unstable sort of the original as well, see the row above.
-- Merging: half of the products are the first table of similarities, a matrix product; a blocked one in single precision
-  would be faster, but could decide near-ties otherwise.
+- Merging: any two regions may be merged, so each new region is compared with all others and time grows with the square of
+  the regions; memory does not. Below some 500 regions the sketches' upkeep costs as much as the comparing, above 4,000 they
+  leave the second cache.
 - Random walk: three arithmetic operations a weight and direction; differences cost a third of them and keep the result exact
   over many steps. The weights come from the outer caches each step.
-- Dense CRF: the two lattices are as expensive as several iterations; finding the simplices could be vectorized over
-  pixels. With many different labels there is little to gain over pydensecrf2 on one thread. A second thread brings a tenth:
-  numbering the vertices and listing the pixels of each is done by one. Where there are many images, give each thread an
-  image of its own, as `icd seeds` does."""
+- Dense CRF: with few labels a quarter of the time builds the lattices, and half goes into reading and adding up scattered
+  vertices, nine a pixel and direction."""
 
 
 def main() -> None:
@@ -394,10 +349,12 @@ def main() -> None:
         for line in Path("/proc/cpuinfo").read_text().splitlines()
         if "model name" in line
     )
+    load = os.getloadavg()[0]
     vector = "AVX2" if os.environ.get("ICD_AVX2") != "0" else "baseline instructions"
     parts = [
         "## Native kernels",
-        f"`python benchmarks/kernels.py` on {machine}, {vector} where they pay, one thread, processor time.",
+        f"`python benchmarks/kernels.py` on {machine}, {os.cpu_count()} processors, {vector} where they pay; medians "
+        f"of turns; one thread where nothing else is said; load average {load:.1f} at the start.",
         comparisons(),
         "What a second thread brings (results do not depend on the number of threads):",
         two_threads(),
