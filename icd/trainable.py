@@ -218,3 +218,11 @@ def set_rate(block, multiplier: float, bias_multiplier: float = None) -> None:
     block.collect_params().setattr("lr_mult", multiplier)
     for parameter in shifts(block, ("bias",)) if bias_multiplier is not None else ():
         parameter.lr_mult = bias_multiplier
+
+
+def set_rates(method, pretrained, new_layers) -> None:
+    """Set the learning-rate multipliers of a recipe on the blocks that start from pretrained weights and on new layers."""
+    for block in pretrained:
+        set_rate(block, method.recipe.backbone_multiplier)
+    for block in new_layers:
+        set_rate(block, method.recipe.new_layer_multiplier)

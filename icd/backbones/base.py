@@ -323,3 +323,18 @@ def convolution(name, channels, kernel, in_channels, **options):
     return nn.Conv2D(
         channels, kernel, in_channels=in_channels, activation="relu", prefix=f"{name}_", **options
     )
+
+
+def new_convolution(name, inputs, outputs, gain=None):
+    """A 1x1 convolution without bias; Kaiming's normal distribution, or Xavier's uniform one with a gain (spec resnet38 7)."""
+    initial = mx.init.Xavier(rnd_type="gaussian", factor_type="in", magnitude=2)
+    if gain is not None:
+        initial = mx.init.Xavier(rnd_type="uniform", factor_type="avg", magnitude=3 * gain**2)
+    return nn.Conv2D(
+        outputs, 1, in_channels=inputs, use_bias=False, weight_initializer=initial, prefix=f"{name}_"
+    )
+
+
+def resize_like(F, maps, other):
+    """Bilinear to the size of another array, the outermost cells on the outermost."""
+    return F.contrib.BilinearResize2D(maps, F.BlockGrad(other), mode="like", align_corners=True)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from icd.cli.flags import at_least
+from icd.cli.flags import add_place, at_least
 from icd.data.check import RunFolders, check_run
 from icd.data.dataset import require_folder
 from icd.data.embedded import prepare_embedded
@@ -42,7 +42,10 @@ def _add_prepare(parser) -> None:
         "--voc-root", required=True, help="the folder VOC2012, with masks in SegmentationClassAug"
     )
     parser.add_argument(
-        "--output", default="data/VOC2012", help="where the lists and links go (default: %(default)s)"
+        "--out",
+        "--output",
+        default="data/VOC2012",
+        help="where the lists and links go (default: %(default)s)",
     )
     parser.set_defaults(data_function=_prepare)
 
@@ -50,10 +53,10 @@ def _add_prepare(parser) -> None:
 def _prepare(arguments) -> int:
     derived = derive_lists(arguments.voc_root)
     for name, ids in derived.lists.items():
-        path = Path(arguments.output) / f"{name}.txt"
+        path = Path(arguments.out) / f"{name}.txt"
         write_atomic(path, ("\n".join(ids) + "\n").encode())
         print(f"{path}: {len(ids)} ids")
-    for link in link_folders(arguments.voc_root, arguments.output):
+    for link in link_folders(arguments.voc_root, arguments.out):
         print(f"{link} -> {link.resolve()}")
     for title, sentences in (("missing", derived.missing), ("different", derived.different)):
         for sentence in sentences:
@@ -65,12 +68,13 @@ def _prepare(arguments) -> int:
 
 def _add_coco(parser) -> None:
     parser.add_argument("--instances", required=True, type=Path, help="COCO's instances_*.json")
-    parser.add_argument("--image-root", required=True, type=Path, help="folder of <id>.jpg")
+    add_place(parser, "images", required=True)
     parser.add_argument(
+        "--out",
         "--output",
         default="data/COCO2014",
         type=Path,
-        help="the ids go to OUTPUT/train2014.txt or the like, masks to OUTPUT/SegmentationClass (default: %(default)s)",
+        help="the ids go to OUT/train2014.txt or the like, masks to OUT/SegmentationClass (default: %(default)s)",
     )
     parser.add_argument("--classes", default="coco", help="coco, or a file of class names (default: coco)")
     parser.add_argument("--no-masks", action="store_true", help="write the list only")
@@ -85,22 +89,22 @@ def _coco(arguments) -> int:
         read_coco_tags,
     )  # here, like the masks below: other commands need no package for it
 
-    require_folder(arguments.image_root)
+    require_folder(arguments.images)
     classes = read_classes(arguments.classes)
     ids = [image_id for image_id, tags in read_coco_tags(arguments.instances, classes).items() if tags]
     if not ids:
         raise InputError(arguments.instances, "images with annotations", "none")
-    path = arguments.output / f"{arguments.instances.stem.replace('instances_', '', 1)}.txt"
+    path = arguments.out / f"{arguments.instances.stem.replace('instances_', '', 1)}.txt"
     write_atomic(path, ("\n".join(ids) + "\n").encode())
     print(f"{path}: {len(ids)} ids with tags")
-    missing = [image_id for image_id in ids if not image_path(arguments.image_root, image_id).is_file()]
+    missing = [image_id for image_id in ids if not image_path(arguments.images, image_id).is_file()]
     if missing:
         some = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
-        print(f"missing: {arguments.image_root}: {len(missing)} of the {len(ids)} ids have no image: {some}")
+        print(f"missing: {arguments.images}: {len(missing)} of the {len(ids)} ids have no image: {some}")
     if not arguments.no_masks:
         from icd.data.coco_masks import write_coco_masks
 
-        masks = arguments.output / "SegmentationClass"
+        masks = arguments.out / "SegmentationClass"
         drawn, bare = write_coco_masks(arguments.instances, classes, ids, masks, arguments.workers)
         print(f"{masks}: {drawn} masks drawn, {len(ids) - drawn} were there")
         if bare:
@@ -112,17 +116,10 @@ def _coco(arguments) -> int:
 
 
 def _add_check(parser) -> None:
-    parser.add_argument("--image-root", required=True, help="folder of <id>.jpg")
-    parser.add_argument(
-        "--annotation-root",
-        required=True,
-        help="folder of <id>.xml, or a file of tags: cls_labels.npy, instances_*.json, .csv or .txt",
-    )
-    parser.add_argument("--data-list", required=True, help="text file with one id a line")
-    parser.add_argument("--classes", help="voc, coco, or a file of class names, one a line (default: voc)")
-    parser.add_argument("--superpixel-root", help="folder of superpixels <id>.png")
-    parser.add_argument("--saliency-root", help="folder of saliency maps <id>.png")
-    parser.add_argument("--eval-root", help="folder of true masks <id>.png")
+    for name in ("images", "tags", "list"):
+        add_place(parser, name, required=True)
+    for name in ("classes", "superpixels", "saliency", "truth"):
+        add_place(parser, name)
     parser.add_argument(
         "--workers", type=at_least(0), default=available_cores(), help="processes (default: all cores)"
     )
@@ -131,14 +128,14 @@ def _add_check(parser) -> None:
 
 def _check(arguments) -> int:
     folders = RunFolders(
-        arguments.image_root,
-        arguments.annotation_root,
-        arguments.superpixel_root,
-        arguments.saliency_root,
-        arguments.eval_root,
+        arguments.images,
+        arguments.tags,
+        arguments.superpixels,
+        arguments.saliency,
+        arguments.truth,
         read_classes(arguments.classes),
     )
-    ids = read_list(arguments.data_list)
+    ids = read_list(arguments.list)
     faulty = count = 0
     progress = tqdm(check_run(folders, ids, arguments.workers), total=len(ids), unit="image", disable=None)
     for problems in progress:

@@ -63,7 +63,11 @@ class FitOptions:
         return Path(self.folder) / "checkpoints"
 
 
-def fit(method, batches, contexts: list, options: FitOptions, after_epoch=None) -> Path:
+def _nothing(epoch: int) -> None:
+    """What follows an epoch unless a caller says else."""
+
+
+def fit(method, batches, contexts: list, options: FitOptions, after_epoch=_nothing) -> Path:
     """Train a method to the end of its recipe.
 
     Parameters
@@ -88,13 +92,12 @@ def fit(method, batches, contexts: list, options: FitOptions, after_epoch=None) 
     KeyboardInterrupt
         After the state was saved.
     """
-    recipe = method.recipe
     facts = {"seed": options.seed, "devices": len(contexts), **(options.facts or {})}
     trainer = make_trainer(method, len(contexts))
     if options.begin_epoch:
         drop_later_checkpoints(options.checkpoints, (options.begin_epoch, 0))
     first, start = _restored(method, batches, trainer, options, facts)
-    length = training_length(recipe, len(batches))
+    length = training_length(method.recipe, len(batches))
     log = TrainingLog(options.folder, options.log_frequency, length.steps, first * len(batches) + start)
 
     def save(position):
@@ -103,13 +106,13 @@ def fit(method, batches, contexts: list, options: FitOptions, after_epoch=None) 
         checkpoint.save(options.checkpoints, method, trainer, position, facts, options.num_save)
 
     try:
-        if after_epoch is not None and first and not start:
+        if first and not start:
             after_epoch(first - 1)  # a run that was killed has not done so
         with StopRequest() as stop:
             for epoch in range(first, length.epochs):
                 last = min(len(batches), length.steps - epoch * len(batches))
                 for done, group in enumerate(batches.epoch(epoch, start, last), start + 1):
-                    rate = learning_rate(recipe, epoch, epoch * len(batches) + done - 1, length)
+                    rate = learning_rate(method.recipe, epoch, epoch * len(batches) + done - 1, length)
                     trainer.set_learning_rate(rate)
                     mx.random.seed(step_seed(options.seed, epoch, done))
                     losses = train_step(method, trainer, [split_batch(batch, contexts) for batch in group])
@@ -119,8 +122,7 @@ def fit(method, batches, contexts: list, options: FitOptions, after_epoch=None) 
                         raise KeyboardInterrupt
                 start = 0
                 save((epoch + 1, 0))
-                if after_epoch is not None:
-                    after_epoch(epoch)
+                after_epoch(epoch)
                 if stop.requested:
                     raise KeyboardInterrupt
     finally:

@@ -64,15 +64,18 @@ def compare_runs(folders) -> Comparison:
 
 
 def read_scores(folder) -> list:
-    """The named scores of a run: entries of `Scores.as_dict()` with a `name`.
+    """The named scores of a run, of all its stages that are scored: entries of `Scores.as_dict()` with a `name`.
 
     Raises
     ------
     InputError
-        `scores.json` is missing, damaged, or something else.
+        `scores.json` is missing and there is no `<stage>_scores.json`, or one is damaged or something else.
     """
-    path = Path(folder) / "scores.json"
-    return checked_scores(path, read_json(path, "a list of scores with name, miou and classes"))
+    first = Path(folder) / "scores.json"
+    further = sorted(path for path in Path(folder).glob("*_scores.json"))
+    paths = [first, *further] if first.is_file() or not further else further
+    wanted = "a list of scores with name, miou and classes"
+    return [entry for path in paths for entry in checked_scores(path, read_json(path, wanted))]
 
 
 def _sources(path: Path) -> tuple:
@@ -93,7 +96,11 @@ def _sources(path: Path) -> tuple:
 
 def _rows(path: Path):
     run, entries = _sources(path)
-    taught = {f"teacher.{key}": value for key, value in (run.get("teacher_recipe") or {}).items()}
+    others = {
+        "teacher": run.get("teacher_recipe") or {},
+        **(run.get("other_recipes") or {}),
+    }  # the first: older runs
+    taught = {f"{stage}.{key}": value for stage, recipe in others.items() for key, value in recipe.items()}
     for entry in entries:
         extra = supervision_of(run, entry.get("variant"))
         weights = _short(run.get("initial_weights")) or ("none" if "initial_weights" in run else NOT_STATED)

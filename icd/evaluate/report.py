@@ -68,7 +68,8 @@ def write_report(
         raise InputError(folder, "a run folder", "nothing there")
     run = read_run(folder)
     sources = _Sources(folder, run, image_root, truth_root, id_list, evaluated_classes, classes, workers)
-    entries = read_scores(folder) if (folder / "scores.json").is_file() else sources.scores_of_masks()
+    scored = any(folder.glob("*scores.json"))
+    entries = read_scores(folder) if scored else sources.scores_of_masks()
     parts = [
         ("scores", "Scores", sections.scores(entries)),
         ("classes", "IoU of every class", sections.class_bars(entries)),
@@ -81,8 +82,15 @@ def write_report(
     present = [part for part in parts if part[2]]
     if not present:
         wanted = "a run folder with run.json, scores.json, losses.jsonl or results; or masks <id>.png and their --list"
-        raise InputError(folder, wanted, "none of them", "Name the folder that --snapshot named.")
-    page = Template(TEMPLATE.read_text(encoding="utf-8")).substitute(
+        raise InputError(folder, wanted, "none of them", "Name the folder that --out named.")
+    path = folder / "report.html"
+    write_atomic(path, _page(folder, run, present).encode())
+    return path
+
+
+def _page(folder: Path, run: dict, present: list) -> str:
+    """The page of the sections (key, title, markup) that there are."""
+    return Template(TEMPLATE.read_text(encoding="utf-8")).substitute(
         title=escape(_title(folder, run)),
         subtitle=escape(_subtitle(run)),
         menu="".join(f'<a href="#{key}">{escape(title)}</a>' for key, title, _ in present),
@@ -91,9 +99,6 @@ def write_report(
             for key, title, content in present
         ),
     )
-    path = folder / "report.html"
-    write_atomic(path, page.encode())
-    return path
 
 
 class _Sources:

@@ -128,10 +128,15 @@ def origin(run: dict) -> str:
     rows = [
         [key.replace("_", " "), _fact(value)]
         for key, value in run.items()
-        if key not in ("recipe", "teacher_recipe", "versions", "machine")
+        if key not in ("recipe", "teacher_recipe", "other_recipes", "versions", "machine")
     ]
     parts = [charts.table(["", ""], rows)] if rows else []
-    for key in ("recipe", "teacher_recipe", "versions", "machine"):
+    run = {
+        **run,
+        **{f"recipe of {name}": recipe for name, recipe in (run.get("other_recipes") or {}).items()},
+    }
+    others = [name for name in run if name.startswith("recipe of ")]
+    for key in ("recipe", "teacher_recipe", *others, "versions", "machine"):
         if run.get(key):
             content = charts.table(["", ""], [[name, _fact(value)] for name, value in run[key].items()])
             parts.append(f"<details><summary>{key}</summary>{content}</details>")

@@ -26,6 +26,7 @@ class _File(TypedDict, total=False):
 class _Run(TypedDict, total=False):
     recipe: Optional[Dict[str, Any]]
     teacher_recipe: Optional[Dict[str, Any]]
+    other_recipes: Optional[Dict[str, Dict[str, Any]]]
     command: Optional[str]
     device: Optional[str]
     data_list: Optional[_File]

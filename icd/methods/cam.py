@@ -14,10 +14,9 @@ from icd.methods.classification import (
     ClassifierRecipe,
     FramedMethod,
     TagLoss,
-    set_rates,
 )
 from icd.refine.seeds import CAM_RULE
-from icd.trainable import leave_biases_undecayed
+from icd.trainable import leave_biases_undecayed, set_rates
 
 
 class CAM(FramedMethod):

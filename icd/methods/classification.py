@@ -11,7 +11,7 @@ from icd.compat import mx
 from icd.data.augment import ScaledCrop
 from icd.data.views import Frame
 from icd.recipe import BaseRecipe, entry
-from icd.trainable import Method, set_rate
+from icd.trainable import Method
 
 HybridBlock = mx.gluon.HybridBlock
 nn = mx.gluon.nn
@@ -157,26 +157,3 @@ def resize(maps, size):
     if maps.shape[2:] == tuple(size):
         return maps
     return mx.nd.contrib.BilinearResize2D(maps, height=size[0], width=size[1], align_corners=True)
-
-
-def new_convolution(name, inputs, outputs, gain=None):
-    """A 1x1 convolution without bias; Kaiming's normal distribution, or Xavier's uniform one with a gain (spec resnet38 7)."""
-    initial = mx.init.Xavier(rnd_type="gaussian", factor_type="in", magnitude=2)
-    if gain is not None:
-        initial = mx.init.Xavier(rnd_type="uniform", factor_type="avg", magnitude=3 * gain**2)
-    return nn.Conv2D(
-        outputs, 1, in_channels=inputs, use_bias=False, weight_initializer=initial, prefix=f"{name}_"
-    )
-
-
-def resize_like(F, maps, other):
-    """Bilinear to the size of another array, the outermost cells on the outermost."""
-    return F.contrib.BilinearResize2D(maps, F.BlockGrad(other), mode="like", align_corners=True)
-
-
-def set_rates(method, pretrained, new_layers) -> None:
-    """Set the learning-rate multipliers of a recipe on the blocks that start from pretrained weights and on new layers."""
-    for block in pretrained:
-        set_rate(block, method.recipe.backbone_multiplier)
-    for block in new_layers:
-        set_rate(block, method.recipe.new_layer_multiplier)

@@ -20,10 +20,10 @@ from dataclasses import dataclass
 from icd.compat import mx
 from icd.data.augment import LongSideCrop
 from icd.data.views import Pyramid
-from icd.methods.classification import ClassifierNetwork, HybridBlock, TagLoss, set_rates
+from icd.methods.classification import ClassifierNetwork, HybridBlock, TagLoss
 from icd.recipe import BaseRecipe, entry
 from icd.refine.seeds import CAM_RULE
-from icd.trainable import Method
+from icd.trainable import Method, set_rates
 
 
 @dataclass(frozen=True)

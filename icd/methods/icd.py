@@ -35,11 +35,10 @@ from icd.methods.classification import (
     TagLoss,
     binary_cross_entropy,
     nn,
-    set_rates,
 )
 from icd.recipe import entry
 from icd.refine.seeds import CAM_RULE, EPSILON, SeedRule, background_of
-from icd.trainable import leave_biases_undecayed
+from icd.trainable import leave_biases_undecayed, set_rates
 
 
 @dataclass(frozen=True)

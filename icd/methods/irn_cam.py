@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from icd.compat import mx
 from icd.data.augment import LongSideCrop
 from icd.data.views import Pyramid
-from icd.methods.classification import HybridBlock, TagLoss, nn, set_rates
+from icd.methods.classification import HybridBlock, TagLoss, nn
 from icd.recipe import BaseRecipe, entry
 from icd.refine.seeds import share_rule
-from icd.trainable import Method
+from icd.trainable import Method, set_rates
 
 IRN_CAM_RULE = share_rule("irn_cam", 0.15)  # spec irn 6
 FRAME_MULTIPLE = 16  # IRN resizes its maps to the next multiple of this, and cuts the image out
@@ -68,7 +68,7 @@ class Features(HybridBlock):
         return self.top(self.backbone(images))[0]
 
 
-def new_convolution(name, outputs, inputs, kernel=1):
+def uniform_convolution(name, outputs, inputs, kernel=1):
     """A convolution without bias as PyTorch initializes it: uniform within 1 / sqrt(inputs of an output)."""
     bound = (inputs * kernel * kernel) ** -0.5
     return nn.Conv2D(
@@ -90,7 +90,7 @@ class IRNCAM(Method):
         if recipe.frozen == "stem":
             backbone.freeze(below=list(backbone.taps)[1], norm=backbone.freezing.norm)
         self.network = Features(backbone)
-        self.classifier = new_convolution("classifier", num_classes, self.network.channels)
+        self.classifier = uniform_convolution("classifier", num_classes, self.network.channels)
         set_rates(self, (self.network,), (self.classifier,))
         self.tag_loss = TagLoss(average=True)
 

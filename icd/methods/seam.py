@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from icd.backbones.base import imagenet_normalised
+from icd.backbones.base import imagenet_normalised, new_convolution, resize_like
 from icd.compat import mx
 from icd.data.augment import LongSideCrop
 from icd.data.views import Pyramid
@@ -29,16 +29,13 @@ from icd.methods.classification import (
     TagLoss,
     complement,
     join_background,
-    new_convolution,
     only_strongest,
     resize,
-    resize_like,
-    set_rates,
     split_background,
 )
 from icd.recipe import BaseRecipe, entry
 from icd.refine.seeds import share_rule
-from icd.trainable import Method
+from icd.trainable import Method, set_rates
 
 EPSILON = 1e-5
 BLOCKS = 32  # in which the PCM is computed in localization: a 32nd of a gigabyte for a photograph of 500 pixels at scale 2

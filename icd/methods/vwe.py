@@ -29,7 +29,7 @@ from icd.compat import mx
 from icd.files import LabelStack
 from icd.grid import maps_on_image, share_of_maximum
 from icd.methods.classification import HybridBlock
-from icd.methods.irn_cam import EMBEDDED, IRNCAM, new_convolution
+from icd.methods.irn_cam import EMBEDDED, IRNCAM, uniform_convolution
 from icd.methods.irn_cam import Recipe as CAMRecipe
 from icd.recipe import entry
 from icd.refine.crf import dense_crf
@@ -127,8 +127,8 @@ class VWE(HybridPoolingBaseline):
     def __init__(self, backbone, num_classes, recipe):
         super().__init__(backbone, num_classes, recipe)
         channels, k = self.network.channels, recipe.words
-        self.fc_a = new_convolution("fc_a", num_classes, k)
-        self.fc_b = new_convolution("fc_b", k, channels)
+        self.fc_a = uniform_convolution("fc_a", num_classes, k)
+        self.fc_b = uniform_convolution("fc_b", k, channels)
         self.fc_a.weight.lr_mult = self.fc_b.weight.lr_mult = recipe.new_layer_multiplier
         self.encoder, self.word_sums = WordEncoder(k), WordSums(k)
         self.decorrelation_loss = DecorrelationLoss()

@@ -19,16 +19,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from icd.backbones.base import HybridBlock, new_convolution, resize_like
 from icd.compat import mx
 from icd.data.augment import MEAN_COLOUR, AffinityCrop
 from icd.errors import InputError
 from icd.files import LabelStack, ScoreMaps
 from icd.grid import maps_on_image
-from icd.methods.classification import HybridBlock, new_convolution, resize_like, set_rates
 from icd.recipe import BaseRecipe, entry
 from icd.refine.random_walk import disc_offsets, place_pairs, random_walk
 from icd.refine.stack_crf import stack_of_scores
-from icd.trainable import Refiner
+from icd.trainable import Refiner, set_rates
 
 EPSILON = 1e-5
 WIDTHS = (64, 128, 256)  # of the three compressed taps
