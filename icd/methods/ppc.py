@@ -30,10 +30,9 @@ from icd.methods import eps, seam
 from icd.methods.classification import HybridBlock, nn, resize, split_background
 from icd.methods.seam import SEAM_RULE, halves
 from icd.recipe import entry
-from icd.refine.seeds import SeedRule, cam_seed
+from icd.refine.seeds import share_rule
 
 EASIEST, HARDEST = 0.1, 0.6  # semi-hard prototypes and hard pixels: between these shares of the most similar
-EPS_THRESHOLD = 0.22
 
 
 @dataclass(frozen=True)
@@ -279,13 +278,6 @@ def _own_rows(parts, world) -> list:
     return [(int(end - n), int(end)) for end, (rank, n) in zip(ends, table) if rank == world.rank]
 
 
-def _eps_rule(maps, saliency=None, companion=None, threshold=None):
-    return cam_seed(maps, EPS_THRESHOLD if threshold is None else threshold, saliency)
-
-
-PPC_EPS_RULE = SeedRule("ppc_eps", _eps_rule, f"fixed {EPS_THRESHOLD} of the maximum", EPS_THRESHOLD)
-
-
 class PPCOnEPS(PPC):
     """The same with EPS's loss and localization; the background comes last and nothing is made larger (spec ppc 6).
 
@@ -295,7 +287,7 @@ class PPCOnEPS(PPC):
 
     recipes = {"voc": EPSRecipe(), "embedded": EPSRecipe(**{**EMBEDDED, "num_iterations": 0, "horizon": 0})}
     needs = eps.EPS.needs
-    score_maps = {"ppc_eps": PPC_EPS_RULE}
+    score_maps = {"ppc_eps": share_rule("ppc_eps", 0.22)}
     alignment, normalization = "centres", "maximum"
     background = "last"
     make_network, make_localization = EPSNetwork, EPSLocalization

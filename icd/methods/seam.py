@@ -34,11 +34,10 @@ from icd.methods.classification import (
     split_background,
 )
 from icd.recipe import BaseRecipe, entry
-from icd.refine.seeds import SeedRule, cam_seed
+from icd.refine.seeds import share_rule
 from icd.trainable import Method, set_rates
 
 EPSILON = 1e-5
-SEED_THRESHOLD = 0.26
 BLOCKS = 32  # in which the PCM is computed in localization: a 32nd of a gigabyte for a photograph of 500 pixels at scale 2
 
 
@@ -315,11 +314,7 @@ def _planes(label):
 # The method
 
 
-def _seam_rule(maps, saliency=None, companion=None, threshold=None):
-    return cam_seed(maps, SEED_THRESHOLD if threshold is None else threshold, saliency)
-
-
-SEAM_RULE = SeedRule("seam", _seam_rule, f"fixed {SEED_THRESHOLD} of the range", SEED_THRESHOLD)
+SEAM_RULE = share_rule("seam", 0.26)._replace(policy="fixed 0.26 of the range")
 
 
 class SEAM(Method):

@@ -11,7 +11,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1] / "methods"))
 
 from recipe_weights import unnormalised
-from refiner_conformance import AffinityNetConformance, RefinerConformance
+from refiner_conformance import AffinityNetConformance, IRNConformance, RefinerConformance
 from resnet38_heads import gradient_norms, load_recipe, statistics
 
 from icd.backbones import BACKBONES, create_backbone
@@ -43,6 +43,10 @@ NDArray = mx.nd.array
 
 
 class TestAffinityNet(AffinityNetConformance):
+    pass
+
+
+class TestIRN(IRNConformance):
     pass
 
 
