@@ -290,6 +290,9 @@ def read_recipe_file(path) -> dict:
         raise InputError(path, "a YAML file of recipe entries", str(error).splitlines()[0]) from None
     if not isinstance(content, dict):
         raise InputError(path, "a mapping such as 'learning_rate: 0.001'", type(content).__name__)
+    unnamed = [key for key in content if not isinstance(key, str)]
+    if unnamed:
+        raise InputError(path, "names of entries such as 'learning_rate: 0.001'", repr(unnamed[0]))
     return content
 
 
