@@ -13,9 +13,13 @@ from icd.cli.run import parser_of, run
 
 def main(argv=None) -> int:
     """Parse the flags and run all stages."""
-    arguments = parser_of("run_icd.py", __doc__).parse_args(argv)
-    arguments.chain = "icd"
-    return guarded(run, arguments)
+
+    def parse_and_run(words):
+        arguments = parser_of("run_icd.py", __doc__).parse_args(words)
+        arguments.chain = "icd"
+        return run(arguments)
+
+    return guarded(parse_and_run, argv)
 
 
 if __name__ == "__main__":

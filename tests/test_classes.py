@@ -35,10 +35,14 @@ def test_number_of_a_class():
 @pytest.mark.parametrize(
     ("name", "classes", "remedy"),
     [
-        ("zebra", VOC_CLASSES, "--classes coco or FILE."),
-        ("tvmonitor", COCO_CLASSES, "--classes voc or FILE."),
-        ("person", ("hub",), "--classes voc or coco or FILE."),
-        ("personn", VOC_CLASSES, "Did you mean 'person'? Name your own classes with --classes FILE."),
+        ("zebra", VOC_CLASSES, "--classes coco or FILE, or leave"),
+        ("tvmonitor", COCO_CLASSES, "--classes voc or FILE, or leave"),
+        ("person", ("hub",), "--classes voc or coco or FILE, or leave"),
+        (
+            "personn",
+            VOC_CLASSES,
+            "Did you mean 'person'? Name your own classes with --classes FILE, or leave these tags out",
+        ),
     ],
 )
 def test_unknown_class_says_what_to_do(name, classes, remedy):

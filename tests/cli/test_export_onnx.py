@@ -70,6 +70,7 @@ def test_metadata(exported):
         "presentation": '{"Frame": {"size": 81, "fill": 127}}',
         "fusion": "sum",
         "mirror_fusion": "sum",
+        "normalization": "maximum",
         "alignment": "centres",
         "map_type": "float32",
     }

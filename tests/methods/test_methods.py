@@ -165,7 +165,9 @@ def test_unknown_names_are_refused():
 
 def pairs() -> list:
     """Every method with its own backbone and two that can be trained on a CPU, and CAM with every backbone."""
-    few = [(name, backbone) for name in METHODS for backbone in (METHODS[name].backbone, "small", "mobilenet_v2")]
+    few = [
+        (name, backbone) for name in METHODS for backbone in (METHODS[name].backbone, "small", "mobilenet_v2")
+    ]
     return sorted({*few, *(("cam", backbone) for backbone in BACKBONES), ("icd", "vgg16_torchvision")})
 
 
