@@ -16,7 +16,8 @@ def main(argv=None) -> int:
 
     def parse_and_run(words):
         arguments = parser_of("run_icd.py", __doc__).parse_args(words)
-        arguments.chain, arguments.until = "icd", arguments.until or "score"  # the original ends with its seeds
+        arguments.chain = "icd"
+        arguments.until = arguments.until or "score"  # the original ends with its seeds
         return run(arguments)
 
     return guarded(parse_and_run, argv)
