@@ -8,7 +8,7 @@ from backbone_conformance import lively, pictures, values_of
 
 from icd.backbones import create_backbone
 from icd.compat import mx
-from icd.engine.build import build_backbone, build_method
+from icd.engine.build import build_backbone, build_trainable
 from icd.engine.parameters import load_pretrained, save_arrays
 from icd.errors import InputError
 
@@ -104,7 +104,7 @@ def test_a_file_of_something_else_is_refused(tmp_path):
 
 
 def test_heads_of_another_method_are_left_aside(tmp_path):
-    method = build_method("icd", "small", 3, [mx.cpu()])
+    method = build_trainable("icd", "small", 3, [mx.cpu()])
     save_arrays(tmp_path / "a.params", {n: p.data() for n, p in method.collect_params().items()})
     backbone = build_backbone("small", [mx.cpu()])
     loaded = load_pretrained(backbone, tmp_path / "a.params", backbone)
@@ -116,7 +116,7 @@ def test_a_method_also_wants_the_top_of_its_file(tmp_path):
     backbone = build_backbone("vgg16", [mx.cpu()])
     save_arrays(tmp_path / "a.params", {n: p.data() for n, p in backbone.collect_params().items()})
     with pytest.raises(InputError, match="4 missing: fc6_weight .*, fc6_bias .*, fc7_weight .*, fc7_bias"):
-        build_method("icd", "vgg16", 3, [mx.cpu()], pretrained=tmp_path / "a.params")
+        build_trainable("icd", "vgg16", 3, [mx.cpu()], pretrained=tmp_path / "a.params")
 
 
 def test_build_backbone_is_seeded_and_hybrid():
@@ -149,7 +149,7 @@ def test_real_resnet50(shared):
 
 def test_real_mobilenet(shared):
     path = shared / "weights/mobilenetv2_1.0-imagenet-fp16.params"
-    method = build_method("cam", "mobilenet_v2", 2, [mx.cpu()])
+    method = build_trainable("cam", "mobilenet_v2", 2, [mx.cpu()])
     loaded = load_pretrained(method, path, method.network.backbone)
     assert set(loaded.names) == set(method.network.backbone.pretrained_parameters())
     assert len(loaded.names) == 265 and loaded.left == ["output_0_weight"]

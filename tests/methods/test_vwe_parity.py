@@ -385,7 +385,7 @@ class Replay:
 
     def __init__(self, name, maps):
         method = create_method(name, OfChannels(4), 20)
-        for kept in ("score_maps", "fusion", "alignment", "mirror_fusion"):
+        for kept in ("score_maps", "fusion", "alignment", "mirror_fusion", "normalization"):
             setattr(self, kept, getattr(method, kept))
         (self.kind,), self.maps = self.score_maps, maps
 
