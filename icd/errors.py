@@ -29,16 +29,19 @@ class InputError(ValueError):
     expected, found, remedy : str
         One clause each; `remedy` may be empty where the first two already say it. They are shown as `printable` makes
         them.
+    longest : int
+        Characters of `found`; more than usual only where it is a list that the program itself keeps short.
     """
 
-    def __init__(self, where, expected: str, found: str, remedy: str = ""):
-        self.where, self.expected, self.found = (printable(text) for text in (where, expected, found))
+    def __init__(self, where, expected: str, found: str, remedy: str = "", longest: int = _LONGEST):
+        self.where, self.expected = printable(where), printable(expected)
+        self.found, self._longest = printable(found, longest), longest
         self.remedy = printable(remedy, 2 * _LONGEST)
         message = f"{self.where}: expected {self.expected}; found {self.found}"
         super().__init__(message + (f". {self.remedy}" if self.remedy else ""))
 
     def __reduce__(self):  # so that the error survives the way back from a worker process
-        return type(self), (self.where, self.expected, self.found, self.remedy)
+        return type(self), (self.where, self.expected, self.found, self.remedy, self._longest)
 
 
 def printable(value, longest: int = _LONGEST) -> str:

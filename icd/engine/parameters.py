@@ -14,6 +14,7 @@ from icd.errors import InputError
 from icd.files import atomic_path
 
 SHOWN = 5  # names of each kind of problem
+MOST_TEXT = 800  # characters of such a list
 
 
 def checkpoint_name(name: str, auxiliary: bool) -> str:
@@ -109,7 +110,9 @@ def fill(method, arrays: dict, path, required, problems=None) -> list:
     kinds = {"missing": missing, "of another shape": misshapen, "not finite": infinite, **(problems or {})}
     report = "; ".join(f"{len(names)} {kind}: {_some(names)}" for kind, names in kinds.items() if names)
     if report:
-        raise InputError(path, "the network's arrays", report, "Give weights of this network.")
+        raise InputError(
+            path, "the network's arrays", report, "Give weights of this network.", longest=MOST_TEXT
+        )
     for name, array in found.items():
         method.collect_params()[name].set_data(array.astype("float32"))
     return list(found)
