@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+from trainable_conformance import TrainableConformance
 
 from icd.backbones import create_backbone
 from icd.compat import mx
-from icd.engine import checkpoint
 from icd.engine.fit import make_trainer, step_seed, train_step
 from icd.engine.localize import localize_views, score_maps_of
 from icd.engine.parameters import load_checkpoint_weights, save_weights
@@ -39,12 +39,7 @@ def label_planes(label):
     return mx.nd.array(label[:, :, None, None])
 
 
-def parameters_of(method):
-    """Every parameter as numpy array, by name."""
-    return {name: p.data().asnumpy() for name, p in method.collect_params().items()}
-
-
-class MethodConformance:
+class MethodConformance(TrainableConformance):
     """Inherit, set `name`, and every test below runs for the method."""
 
     name: str
@@ -68,59 +63,6 @@ class MethodConformance:
             mx.random.seed(step_seed(0, 0, step))
             losses = train_step(method, trainer, [[make_batch(step)]])
         return {name: value.asscalar() for name, value in losses.items()}
-
-    def test_losses_and_gradients_are_finite(self):
-        method = self.build()
-        losses = self.train(method, make_trainer(method, 1), range(3))
-        assert losses and all(np.isfinite(value) for value in losses.values())
-        for name, parameter in method.collect_params().items():
-            if parameter.grad_req != "null":
-                assert np.isfinite(parameter.grad().asnumpy()).all(), name
-
-    def test_every_trained_parameter_gets_a_gradient(self):
-        method = self.build()
-        self.train(method, make_trainer(method, 1), range(2))
-        trained = {n: p for n, p in method.collect_params().items() if p.grad_req != "null"}
-        silent = [name for name, p in trained.items() if not np.abs(p.grad().asnumpy()).any()]
-        assert not silent
-
-    def test_hybridized_equals_imperative(self):
-        steps = range(2)
-        results = []
-        for hybrid in (True, False):
-            method = self.build(hybrid=hybrid)
-            # Dropout draws differ between the two executors, so it is switched off.
-            for block in _blocks(method):
-                if isinstance(block, mx.gluon.nn.Dropout):
-                    block._rate = 0.0
-            self.train(method, make_trainer(method, 1), steps)
-            results.append(parameters_of(method))
-        for name in results[0]:
-            np.testing.assert_allclose(results[0][name], results[1][name], rtol=1e-3, atol=1e-4, err_msg=name)
-
-    def test_two_runs_are_equal(self):
-        results = []
-        for _ in range(2):
-            method = self.build()
-            self.train(method, make_trainer(method, 1), range(3))
-            results.append(parameters_of(method))
-        for name in results[0]:
-            np.testing.assert_array_equal(results[0][name], results[1][name], err_msg=name)
-
-    def test_resume_equals_uninterrupted(self, tmp_path):
-        whole = self.build()
-        self.train(whole, make_trainer(whole, 1), range(4))
-        first = self.build()
-        trainer = make_trainer(first, 1)
-        self.train(first, trainer, range(2))
-        path = checkpoint.save(tmp_path, first, trainer, (0, 2), {"seed": 0})
-        second = self.build(seed=99)
-        trainer = make_trainer(second, 1)
-        assert checkpoint.restore(path, second, trainer, {"seed": 0}) == (0, 2)
-        self.train(second, trainer, range(2, 4))
-        expected, found = parameters_of(whole), parameters_of(second)
-        for name in expected:
-            np.testing.assert_array_equal(expected[name], found[name], err_msg=name)
 
     def test_saved_and_loaded_weights_localize_alike(self, tmp_path):
         method = self.build()
@@ -170,9 +112,3 @@ class MethodConformance:
             np.testing.assert_allclose(
                 together[name][1].asnumpy(), alone[name][0].asnumpy(), rtol=1e-4, atol=1e-4
             )
-
-
-def _blocks(block):
-    yield block
-    for child in block._children.values():
-        yield from _blocks(child)

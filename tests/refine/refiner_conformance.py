@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from trainable_conformance import TrainableConformance, parameters_of
 
 from icd.backbones import create_backbone
 from icd.compat import mx
-from icd.engine import checkpoint
 from icd.engine.fit import make_trainer, step_seed, train_step
 from icd.engine.parts import split_batch
 from icd.files import LabelStack, ScoreMaps
@@ -19,7 +19,7 @@ CLASSES, SIZE, BATCH = 3, 80, 4
 ONE, TWO = (mx.cpu(0),), (mx.cpu(0), mx.cpu(1))
 
 
-class RefinerConformance:
+class RefinerConformance(TrainableConformance):
     """Inherit, set `kind` and `make_batch`, and every test below runs for the refiner."""
 
     kind: type
@@ -50,9 +50,6 @@ class RefinerConformance:
             losses = train_step(refiner, trainer, [split_batch(self.make_batch(step), list(contexts))])
         return {name: value.asscalar() for name, value in losses.items()}
 
-    def parameters(self, refiner):
-        return {name: p.list_data()[0].asnumpy() for name, p in refiner.collect_params().items()}
-
     def image(self, height=61, width=90):
         return np.random.RandomState(0).randint(0, 256, (height, width, 3)).astype(np.uint8)
 
@@ -60,63 +57,15 @@ class RefinerConformance:
         maps = np.random.RandomState(1).rand(2, 9, 11).astype(np.float32)
         return ScoreMaps(np.int16([1, 3]), maps, (height, width), (height, width, height, width))
 
-    def test_losses_and_gradients_are_finite(self):
-        refiner = self.build()
-        losses = self.train(refiner, make_trainer(refiner, 1), range(3))
-        assert losses and all(np.isfinite(value) for value in losses.values())
-        for name, parameter in refiner.collect_params().items():
-            if parameter.grad_req != "null":
-                assert np.isfinite(parameter.grad().asnumpy()).all(), name
-
-    def test_every_trained_parameter_gets_a_gradient(self):
-        refiner = self.build()
-        self.train(refiner, make_trainer(refiner, 1), range(2))
-        trained = {n: p for n, p in refiner.collect_params().items() if p.grad_req != "null"}
-        assert trained
-        assert not [name for name, p in trained.items() if not np.abs(p.grad().asnumpy()).any()]
-
-    def test_hybridized_equals_imperative(self):
-        results = []
-        for hybrid in (True, False):
-            refiner = self.build(hybrid=hybrid)
-            self.train(refiner, make_trainer(refiner, 1), range(2))
-            results.append(self.parameters(refiner))
-        for name in results[0]:
-            np.testing.assert_allclose(results[0][name], results[1][name], rtol=1e-3, atol=1e-4, err_msg=name)
-
-    def test_two_runs_are_equal(self):
-        results = []
-        for _ in range(2):
-            refiner = self.build()
-            self.train(refiner, make_trainer(refiner, 1), range(3))
-            results.append(self.parameters(refiner))
-        for name in results[0]:
-            np.testing.assert_array_equal(results[0][name], results[1][name], err_msg=name)
-
-    def test_resume_equals_uninterrupted(self, tmp_path):
-        whole = self.build()
-        self.train(whole, make_trainer(whole, 1), range(4))
-        first = self.build()
-        trainer = make_trainer(first, 1)
-        self.train(first, trainer, range(2))
-        path = checkpoint.save(tmp_path, first, trainer, (0, 2), {"seed": 0})
-        second = self.build(seed=99)
-        trainer = make_trainer(second, 1)
-        assert checkpoint.restore(path, second, trainer, {"seed": 0}) == (0, 2)
-        self.train(second, trainer, range(2, 4))
-        expected, found = self.parameters(whole), self.parameters(second)
-        for name in expected:
-            np.testing.assert_array_equal(expected[name], found[name], err_msg=name)
-
     def test_one_device_equals_two(self):
         results, losses = [], []
         for contexts in (ONE, TWO):
             refiner = self.build(contexts=contexts)
             losses.append(self.train(refiner, make_trainer(refiner, len(contexts)), range(2), contexts))
-            results.append(self.parameters(refiner))
+            results.append(parameters_of(refiner))
         for name, value in losses[0].items():
             np.testing.assert_allclose(value, losses[1][name], rtol=1e-4, err_msg=name)
-        start = self.parameters(self.build())
+        start = parameters_of(self.build())
         for name in results[0]:
             moved = np.abs(results[0][name] - start[name]).max()
             np.testing.assert_allclose(

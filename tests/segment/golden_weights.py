@@ -87,11 +87,3 @@ def load_golden(segmenter, to_key) -> None:
         stem = name.rsplit("_running_mean", 1)[0].rsplit("_running_var", 1)[0]
         is_norm = name.endswith(("_gamma", "_beta")) or stem != name
         parameter.set_data(mx.nd.array(golden_value(to_key(name), parameter.shape, is_norm)))
-
-
-def switch_dropout_off(block) -> None:
-    """Let all dropouts of a block pass everything."""
-    if isinstance(block, mx.gluon.nn.Dropout):
-        block._rate = 0.0
-    for child in block._children.values():
-        switch_dropout_off(child)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-from golden_weights import switch_dropout_off
+from trainable_conformance import TrainableConformance, parameters_of, switch_dropout_off
 
 from icd.backbones import create_backbone
 from icd.compat import mx
-from icd.engine import checkpoint
 from icd.engine.fit import make_trainer, step_seed, train_step
 from icd.engine.parameters import load_checkpoint_weights, save_weights
 from icd.engine.parts import split_batch
@@ -28,12 +27,7 @@ def make_batch(seed=0, size=SIZE):
     return {"image": image.astype(np.float32), "mask": mask, "label": label, "ids": list(range(BATCH))}
 
 
-def parameters_of(segmenter):
-    """Every parameter as numpy array, by name, on its first device."""
-    return {name: p.list_data()[0].asnumpy() for name, p in segmenter.collect_params().items()}
-
-
-class SegmenterConformance:
+class SegmenterConformance(TrainableConformance):
     """Inherit, set `name`, and every test below runs for the segmenter."""
 
     name: str
@@ -76,20 +70,6 @@ class SegmenterConformance:
         total.backward()
         return {name: value.asscalar() for name, value in terms.items()}, outputs, part
 
-    def test_losses_and_gradients_are_finite(self):
-        segmenter = self.build()
-        losses = self.train(segmenter, make_trainer(segmenter, 1), range(3))
-        assert losses and all(np.isfinite(value) for value in losses.values())
-        for name, parameter in segmenter.collect_params().items():
-            if parameter.grad_req != "null":
-                assert np.isfinite(parameter.grad().asnumpy()).all(), name
-
-    def test_every_trained_parameter_gets_a_gradient(self):
-        segmenter = self.build()
-        self.train(segmenter, make_trainer(segmenter, 1), range(2))
-        trained = {n: p for n, p in segmenter.collect_params().items() if p.grad_req != "null"}
-        assert trained and not [name for name, p in trained.items() if not np.abs(p.grad().asnumpy()).any()]
-
     def test_it_learns(self):
         segmenter = self.build()
         trainer, batch = make_trainer(segmenter, 1), make_batch()
@@ -97,31 +77,6 @@ class SegmenterConformance:
         first = sum(self.train(segmenter, trainer, range(1), batch=batch).values())
         last = sum(self.train(segmenter, trainer, range(1, 12), batch=batch).values())
         assert last < 0.9 * first
-
-    def test_hybridized_equals_imperative(self):
-        results = []
-        for hybrid in (True, False):
-            segmenter = self.build(hybrid=hybrid)
-            switch_dropout_off(segmenter)  # its draws differ between the two executors
-            self.train(segmenter, make_trainer(segmenter, 1), range(2))
-            results.append(parameters_of(segmenter))
-        for name in results[0]:
-            np.testing.assert_allclose(results[0][name], results[1][name], rtol=1e-3, atol=1e-4, err_msg=name)
-
-    def test_resume_equals_uninterrupted(self, tmp_path):
-        whole = self.build()
-        self.train(whole, make_trainer(whole, 1), range(4))
-        first = self.build()
-        trainer = make_trainer(first, 1)
-        self.train(first, trainer, range(2))
-        path = checkpoint.save(tmp_path, first, trainer, (0, 2), {"seed": 0})
-        second = self.build(seed=99)
-        trainer = make_trainer(second, 1)
-        assert checkpoint.restore(path, second, trainer, {"seed": 0}) == (0, 2)
-        self.train(second, trainer, range(2, 4))
-        expected, found = parameters_of(whole), parameters_of(second)
-        for name in expected:
-            np.testing.assert_array_equal(expected[name], found[name], err_msg=name)
 
     def test_two_devices_equal_one(self):
         """With batch norm frozen, since each device has statistics of its own; parts differ in their ignored pixels."""

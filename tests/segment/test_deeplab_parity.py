@@ -6,7 +6,8 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from golden_weights import codebase_key, kazuto_key, load_golden, switch_dropout_off
+from golden_weights import codebase_key, kazuto_key, load_golden
+from trainable_conformance import switch_dropout_off
 
 from icd.backbones import create_backbone
 from icd.compat import mx

@@ -7,7 +7,8 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from segmenter_conformance import CLASSES, SegmenterConformance, make_batch, parameters_of
+from segmenter_conformance import CLASSES, SegmenterConformance, make_batch
+from trainable_conformance import parameters_of
 
 from icd import compat
 from icd.compat import load_gluoncv, mx
