@@ -10,6 +10,7 @@ from pathlib import Path
 
 from icd.files import write_json
 from icd.provenance import read_run, write_run
+from icd.stages.base import ids_without_file
 from icd.stages.chain import trainings
 from icd.stages.epochs import best_epoch
 from icd.stages.localize import Localize
@@ -26,7 +27,11 @@ def finish(chain: str, stages: list, selected: list) -> Path:
     if localized is not None:
         folders = list(localized.products().values())
         target = localized.folder / "scores_demo"
-        write_class_pictures(target, job.data.infer_ids, job.data.images, folders)
+        gone = set(
+            ids_without_file(job.data.infer_ids, folders, ".npz")
+        )  # masks may outlive their score maps
+        ids = [image_id for image_id in job.data.infer_ids if image_id not in gone]
+        write_class_pictures(target, ids, job.data.images, folders)
     if trainings(selected):
         write_facts(chain, stages)
     else:

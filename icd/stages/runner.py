@@ -83,7 +83,8 @@ def needed_stages(stages: list, selected: list) -> list:
     needed = []
     for stage in reversed(selected):
         readers = [other for other in consumers(stage, stages) if other in selected]
-        if not readers or any(reader in needed and reader.left() for reader in readers):
+        makers = [reader for reader in readers if reader.products()]  # a score is not what a run is for
+        if not makers or any(reader in needed and reader.left() for reader in readers):
             needed.append(stage)
     return needed[::-1]
 

@@ -129,6 +129,31 @@ def test_train_alone_then_shards_then_scores(finished, tmp_path):
         np.testing.assert_array_equal(read_mask(path), read_mask(out / "results/seeds/crf" / path.name))
 
 
+def without_truth(data, out, *more):
+    _, _, *flags = command(data, out, *more)
+    for name in ("--eval-root", "--superpixel-root"):
+        place = flags.index(name)
+        flags = [*flags[:place], *flags[place + 2 :]]
+    return execute([*ICD, "run", "icd", *flags], data)
+
+
+def test_without_a_truth_masks_are_made_all_the_same(finished, tmp_path):
+    result = without_truth(finished, tmp_path / "out")
+    assert result.returncode == 0, result.stderr
+    for path in (finished / "out/results/seeds/crf").glob("*.png"):
+        np.testing.assert_array_equal(
+            read_mask(path), read_mask(tmp_path / "out/results/seeds/crf" / path.name)
+        )
+    assert not (tmp_path / "out/scores.json").exists() and (tmp_path / "out/report.html").is_file()
+    # What cannot be read is found before anything is done, here too.
+    data = shutil.copytree(finished, tmp_path / "data")
+    photograph = data / "JPEGImages/picture1.jpg"
+    photograph.write_bytes(photograph.read_bytes()[:400])
+    one_line(without_truth(data, tmp_path / "truncated"), "picture1.jpg")
+    one_line(without_truth(data, tmp_path / "truncated", "--image-root", "nowhere"), "nowhere")
+    assert not (tmp_path / "truncated").exists()
+
+
 def test_shards_before_training_say_what_to_do(finished, tmp_path):
     one_line(icd(finished, tmp_path / "out", "--shard", "1/2"), "--until train")
 
