@@ -14,7 +14,7 @@ from pathlib import Path
 import yaml
 
 from icd.classes import evaluated_numbers
-from icd.cli.flags import HelpFormatter, add_place, at_least, plain_name, shard
+from icd.cli.flags import HelpFormatter, add_max_side, add_place, at_least, plain_name, shard
 from icd.errors import InputError
 
 RECIPE_FLAGS = ("image_size", "batch_size", "num_epoch", "learning_rate")
@@ -116,6 +116,7 @@ def _add_ours(group, original) -> None:
     add("--seed", type=at_least(0), default=0, help="of everything random [0]")
     add("--resume", action="store_true", help="go on where an earlier run with the same flags stopped")
     add("--workers", type=at_least(0), default=2, help="loader processes; 0 loads in the main process [2]")
+    add_max_side(group)
     add("--infer-size", type=at_least(8), help="cam and icd: side of the inference frame [513]")
     add("--infer-batch", type=at_least(1), help="images a step of inference, where they can be batched [4]")
     add("--map-type", choices=("float32", "float16"), help="type of the stored score maps [float32]")
@@ -225,7 +226,7 @@ def _data_set(arguments):
     if arguments.num_cls not in (None, len(data.classes)):
         expected = f"{len(data.classes)}, as many as there are class names"
         raise InputError("--num-cls", expected, str(arguments.num_cls), "Give their names with --classes.")
-    return dataclasses.replace(data, sample=arguments.num_sample)
+    return dataclasses.replace(data, sample=arguments.num_sample, max_side=arguments.max_side)
 
 
 def _changes(arguments, data, lines):

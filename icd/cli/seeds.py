@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from icd.cli.flags import add_place, at_least
+from icd.cli.flags import add_max_side, add_place, at_least
 from icd.errors import InputError
 from icd.files import read_classes
 from icd.provenance import run_of, supervision_of, write_derived_run
@@ -38,6 +38,7 @@ def add_arguments(parser) -> None:
     )
     add("--crf-preset", choices=sorted(CRF_PRESETS), default="icd", help="parameters of the CRF [icd]")
     add("--crf-backend", choices=("native", "pydensecrf"), default="native", help="[native]")
+    add_max_side(parser)
     add("--workers", type=at_least(0), default=2, help="processes [2]")
 
 
@@ -53,7 +54,13 @@ def run(arguments) -> int:
     if arguments.classes is None:
         classes = tuple(run_of(arguments.maps).get("classes") or classes)
     data = DataSet(
-        "folder", classes, arguments.images, arguments.tags, arguments.list, saliency=arguments.saliency
+        "folder",
+        classes,
+        arguments.images,
+        arguments.tags,
+        arguments.list,
+        saliency=arguments.saliency,
+        max_side=arguments.max_side,
     )
     job = Job(data, arguments.out, workers=arguments.workers)
     stage = Seeds(

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
+from icd.bounded import MAX_SIDE
 from icd.errors import InputError
 from icd.files import read_classes, read_list
 
@@ -50,6 +51,8 @@ class DataSet:
         Side of the inference frame.
     use_saliency : bool
         Whether seeds with saliency are made unasked.
+    max_side : int
+        Photographs with a longer side are worked on at a bounded size, see `icd.bounded`.
     expected : int
         Images of `list` where it is complete, for plans that are made before the data are at hand.
     """
@@ -72,6 +75,7 @@ class DataSet:
     infer_size: int = 513
     use_saliency: bool = False
     expected: int = 0
+    max_side: int = MAX_SIDE
 
     @cached_property
     def ids(self) -> list:

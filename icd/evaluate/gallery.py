@@ -16,8 +16,9 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from icd.bounded import MAX_SIDE, bounded_maps
 from icd.classes import IGNORE, voc_palette
-from icd.data.images import image_path, read_image
+from icd.data.images import image_path, read_bounded
 from icd.files import mask_path, read_mask, read_score_maps, score_maps_path
 from icd.grid import maps_on_image, positive_share
 from icd.pictures import heat_map
@@ -69,7 +70,7 @@ class Gallery:
         photograph, truth = None, self._truth(image_id)
         path = self.image_root and image_path(self.image_root, image_id)
         if path and path.is_file():
-            photograph = self._small(read_image(path), cv2.INTER_AREA)
+            photograph = self._small(read_bounded(path, MAX_SIDE)[0], cv2.INTER_AREA)
         rows = [self._kind(kind, image_id, photograph) for kind in self.kinds] or [[]]
         if photograph is not None:
             rows[0].insert(0, _panel("image", photograph, 60))
@@ -108,6 +109,7 @@ class Gallery:
 
     def _heat(self, scores, photograph) -> np.ndarray:
         """The strongest class's share of its maximum as colours, over the photograph in gray."""
+        scores = bounded_maps(scores, MAX_SIDE)
         planes = positive_share(maps_on_image(scores))
         strongest = planes.max(0) if len(planes) else np.zeros(scores.size, np.float32)
         return heat_map(self._small(strongest, cv2.INTER_AREA), photograph)

@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
-from icd.data.images import image_path, read_image
+from icd.bounded import enlarge_mask, working_size
+from icd.data.images import image_path, read_bounded
 from icd.files import mask_path, read_logits, score_maps_path, write_logits, write_mask
 from icd.fusion import Fusion, crf_probabilities, logits_on_image, mask_of
 from icd.provenance import file_sha256
@@ -71,21 +72,24 @@ class Predict(Stage):
     def work(self, ids):
         """Compute the logits, then the masks on all cores."""
         from icd.data.batches import InferenceBatches
-        from icd.data.dataset import ImageDataset
         from icd.engine.predict import predict
 
         data, segmenter = self.job.data, self.source.load()
         segmenter.recipe = self.recipe
         without = ids_without_file(ids, [self.logits], ".npz")
         if without:
-            dataset = ImageDataset(data.images, None, without, data.classes)
             batches = InferenceBatches(
-                dataset, 1, segmenter.presentation(self.recipe), workers=self.job.workers
+                self.job.dataset(without, tagged=False),
+                1,
+                segmenter.presentation(self.recipe),
+                workers=self.job.workers,
             )
             predict(segmenter, batches, self.job.devices[0], self._write)
         targets = {label.rpartition("/")[2]: folder for label, folder in self.products().items()}
         options = {"preset": self.recipe.crf, "picture": self.recipe.crf_picture}
-        job = MaskImage(self.logits, data.images, targets, segmenter.fusion, options, self.keep_logits)
+        job = MaskImage(
+            self.logits, data.images, data.max_side, targets, segmenter.fusion, options, self.keep_logits
+        )
         run_pool(job, ids, self.job.workers, self.name)
 
     def _write(self, image_id, logits):
@@ -98,6 +102,7 @@ class MaskImage:
 
     logits: Path
     images: Path
+    max_side: int
     targets: dict
     fusion: Fusion
     crf: dict
@@ -105,11 +110,13 @@ class MaskImage:
 
     def __call__(self, image_id):
         path = score_maps_path(self.logits, image_id)
-        logits = logits_on_image(read_logits(path), self.fusion)
-        write_mask(mask_path(self.targets["nocrf"], image_id), mask_of(logits))
+        stored = read_logits(path)
+        size = stored.size
+        logits = logits_on_image(replace(stored, size=working_size(size, self.max_side)), self.fusion)
+        write_mask(mask_path(self.targets["nocrf"], image_id), enlarge_mask(mask_of(logits), size))
         if "crf" in self.targets:
-            image = read_image(image_path(self.images, image_id))
+            image, _ = read_bounded(image_path(self.images, image_id), self.max_side)
             probabilities = crf_probabilities(image, logits, **self.crf, threads=1)
-            write_mask(mask_path(self.targets["crf"], image_id), mask_of(probabilities))
+            write_mask(mask_path(self.targets["crf"], image_id), enlarge_mask(mask_of(probabilities), size))
         if not self.keep:
             path.unlink()

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
-from icd.data.images import image_path, read_image, read_image_size
+from icd.bounded import bounded_maps, enlarge_mask, read_at, shrink_values
+from icd.data.images import image_path, read_bounded, read_image_size
 from icd.files import mask_path, read_saliency, write_mask
 from icd.foreign.layouts import find_score_maps, read_layout
 from icd.refine.seeds import SeedRule, crf_seed
@@ -87,7 +89,7 @@ class Seeds(Stage):
             targets = {variant: products[f"{kind}/{variant}"] for variant in self.variants}
             seed_image = SeedImage(
                 rule, maps[kind], targets, len(job.data.classes), maps.get(rule.companion), job.data.images, job.tags,
-                job.data.saliency, self.threshold, self.crf_preset, self.crf_backend,
+                job.data.saliency, job.data.max_side, self.threshold, self.crf_preset, self.crf_backend,
             )  # fmt: skip
             left = ids_without_file(ids, targets.values(), ".png")
             run_pool(seed_image, left, job.workers, f"{self.name} {kind}")
@@ -106,6 +108,8 @@ class SeedImage:
         The folder of every variant.
     images, tags, saliency
         Photographs for `crf`, and with tags for the layout that says neither size nor classes; saliency maps for `sal`.
+    max_side : int or None
+        Masks of larger photographs are made at their working size and enlarged; see `icd.bounded`.
     """
 
     rule: SeedRule
@@ -116,6 +120,7 @@ class SeedImage:
     images: Path
     tags: object
     saliency: Path
+    max_side: int
     threshold: float
     crf_preset: str
     crf_backend: str
@@ -123,8 +128,14 @@ class SeedImage:
     def __call__(self, image_id):
         paths = {variant: mask_path(folder, image_id) for variant, folder in self.targets.items()}
         wanted = {variant for variant, path in paths.items() if not path.is_file()}
-        maps = self._read(self.maps, image_id)
-        companion = None if self.companion is None else self._read(self.companion, image_id)
+        stored = self._read(self.maps, image_id)
+        maps, size = bounded_maps(stored, self.max_side), stored.size
+        companion = None
+        if self.companion is not None:
+            companion = bounded_maps(self._read(self.companion, image_id), self.max_side)
+
+        def write(variant, mask):
+            write_mask(paths[variant], enlarge_mask(mask, size))
 
         def seed_with(saliency):
             return self.rule.seed(maps, saliency, companion, self.threshold)
@@ -132,13 +143,14 @@ class SeedImage:
         if wanted & {"nocrf", "crf"}:
             seed = seed_with(None)
             if "nocrf" in wanted:
-                write_mask(paths["nocrf"], seed)
+                write("nocrf", seed)
             if "crf" in wanted:
-                image = read_image(image_path(self.images, image_id))
+                image, _ = read_bounded(image_path(self.images, image_id), self.max_side)
                 options = {"preset": self.crf_preset, "backend": self.crf_backend, "threads": 1}
-                write_mask(paths["crf"], crf_seed(seed, image, self.num_classes, **options))
+                write("crf", crf_seed(seed, image, self.num_classes, **options))
         if "sal" in wanted:
-            write_mask(paths["sal"], seed_with(read_saliency(mask_path(self.saliency, image_id), maps.size)))
+            read = partial(read_saliency, mask_path(self.saliency, image_id))
+            write("sal", seed_with(read_at(read, size, maps.size, shrink_values)))
 
     def _read(self, folder, image_id):
         path = find_score_maps(folder, image_id)

@@ -260,37 +260,32 @@ class Train(Stage):
 
     def _batches(self):
         from icd.data.batches import TrainBatches
-        from icd.data.dataset import ImageDataset
 
-        data, augmentation = self.job.data, self.trained_class.augmentation(self.recipe)
-        dataset = ImageDataset(data.images, self.job.tags, self.ids(), data.classes, self.planes())
+        dataset = self.job.dataset(self.ids(), self.planes())
+        augmentation = self.trained_class.augmentation(self.recipe)
         return TrainBatches(dataset, self.recipe, augmentation, self.job.seed, self.job.workers)
 
     def _conclude(self, trainable):
         """Show the training images once more to a trainable that sets up something from them at the end."""
         from icd.data.batches import InferenceBatches
-        from icd.data.dataset import ImageDataset
         from icd.trainable import Trainable
 
         if type(trainable).conclude is Trainable.conclude:
             return
-        data = self.job.data
-        dataset = ImageDataset(data.images, self.job.tags, self.ids(), data.classes)
-        presentation = trainable.presentation(self.recipe, data.infer_size)
-        batches = InferenceBatches(dataset, 1, presentation, workers=self.job.workers)
+        presentation = trainable.presentation(self.recipe, self.job.data.infer_size)
+        batches = InferenceBatches(self.job.dataset(self.ids()), 1, presentation, workers=self.job.workers)
         trainable.conclude(batches)
         batches.close()
 
     def _picture_strip(self):
         """Writes pictures of the first images after every epoch; none of what does not localize."""
-        from icd.data.dataset import ImageDataset
         from icd.engine.pictures import STRIP_IMAGES, PictureStrip
 
-        kind, data = self.trained_class, self.job.data
+        kind = self.trained_class
         if not hasattr(kind, "score_maps"):
             return None
-        shown = ImageDataset(data.images, self.job.tags, self.ids()[:STRIP_IMAGES], data.classes)
-        presentation = kind.presentation(self.recipe, data.infer_size)
+        shown = self.job.dataset(self.ids()[:STRIP_IMAGES])
+        presentation = kind.presentation(self.recipe, self.job.data.infer_size)
         return PictureStrip(self.folder / f"{self.model}_visdemo", self.model, shown, presentation)
 
     def build(self, pretrained=None):

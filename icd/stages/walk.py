@@ -7,7 +7,8 @@ from typing import ClassVar
 
 from tqdm import tqdm
 
-from icd.data.images import image_path, read_image
+from icd.bounded import bounded_maps, enlarge_mask
+from icd.data.images import image_path, read_bounded
 from icd.files import mask_path, score_maps_path, write_label_stack, write_mask
 from icd.foreign.layouts import find_score_maps, read_layout
 from icd.provenance import file_sha256
@@ -65,11 +66,12 @@ class Walk(Stage):
         maps = self.source.products()[self.source.label_for("maps")]
         masks, stacks = self.products().values()
         for image_id in tqdm(ids, unit="image", desc=self.name, dynamic_ncols=True, disable=None):
-            image = read_image(image_path(job.data.images, image_id))
-            stack = refiner.spread(image, self._read(maps, image_id, image), **self.settings())
+            image, size = read_bounded(image_path(job.data.images, image_id), job.data.max_side)
+            stack = refiner.spread(image, self._read(maps, image_id, size), **self.settings())
             write_label_stack(score_maps_path(stacks, image_id), stack)
-            write_mask(mask_path(masks, image_id), stack.mask())
+            write_mask(mask_path(masks, image_id), enlarge_mask(stack.mask(), size))
 
-    def _read(self, maps, image_id, image):
-        path = find_score_maps(maps, image_id)
-        return read_layout(path, size=image.shape[:2], num_classes=len(self.job.data.classes))
+    def _read(self, maps, image_id, size):
+        data = self.job.data
+        scores = read_layout(find_score_maps(maps, image_id), size=size, num_classes=len(data.classes))
+        return bounded_maps(scores, data.max_side)
