@@ -12,7 +12,7 @@ from icd.bounded import MAX_SIDE
 from icd.errors import InputError
 
 PLACES = {
-    "images": ("image-root", "folder of photographs <id>.jpg"),
+    "images": ("image-root", "folder of photographs <id>.jpg, .JPG, .jpeg, .png"),
     "tags": ("annotation-root", "folder of <id>.xml, or one file of tags (.npy, .json, .csv, .txt)"),
     "list": ("data-list", "text file, one id a line"),
     "classes": (None, "voc, coco, or a text file of class names"),

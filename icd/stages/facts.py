@@ -8,13 +8,22 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from icd.files import write_json
+from icd.files import write_atomic, write_json
 from icd.provenance import read_run, write_run
 from icd.stages.base import ids_without_file
 from icd.stages.chain import trainings
 from icd.stages.epochs import best_epoch
 from icd.stages.localize import Localize
 from icd.stages.seeds import Seeds
+
+LIST, CLASSES = "list.txt", "classes.txt"
+
+
+def write_own(job) -> None:
+    """Write the list and the classes that followed from the user's tags, for whoever works on with the results."""
+    if job.data.list is None:
+        for name, lines in ((LIST, job.data.listing.ids), (CLASSES, job.data.classes)):
+            write_atomic(job.out / name, ("\n".join(lines) + "\n").encode())
 
 
 def finish(chain: str, stages: list, selected: list) -> Path:
@@ -58,7 +67,7 @@ def write_facts(chain: str, stages: list) -> None:
         other_recipes=others or None,
         device=job.devices[1],
         data=data.name,
-        data_list=data.list,
+        data_list=data.list or job.out / LIST,
         images=len(data.ids),
         initial_weights=main.pretrained,
         extra_supervision=(seeds or main).supervision(),

@@ -23,6 +23,9 @@ from icd.recipe import BaseRecipe
 from icd.stages import record
 from icd.stages.base import Stage, setting
 
+FEW_STEPS = 200
+"""Fewer optimizer steps than this are remarked on; the runs of docs/results.md that train from tags took 384 and more."""
+
 
 @dataclass(frozen=True)
 class Train(Stage):
@@ -187,9 +190,19 @@ class Train(Stage):
             found = f"a step of {self.recipe.batch_size * self.recipe.accumulation} for a list of {len(self.ids())}"
             remedy = f"Give --batch-size {max(1, len(self.ids()) // self.recipe.accumulation)} or less, or a longer list."
             raise InputError("--batch-size", "at most as many images as the list has", found, remedy)
+        if self.length.steps < FEW_STEPS:
+            print(self._few_steps(steps_per_epoch))
         backbone = backbone_for(self.trainable, self.backbone, self.recipe)
         make_trainable(self.trainable, backbone, len(self.job.data.classes), self.recipe)
         self._check_target()
+
+    def _few_steps(self, steps_per_epoch) -> str:
+        """That the training is too short to learn much, and how long it should be."""
+        batch = self.recipe.batch_size * self.recipe.accumulation
+        made_of = f"{len(self.ids())} images, {batch} a step, {self.length.epochs} epochs"
+        epochs = -(-2 * FEW_STEPS // steps_per_epoch)
+        remedy = f"--num-epoch {epochs} makes about {epochs * steps_per_epoch}."
+        return f"WARNING {self.name}: only {self.length.steps} optimizer steps ({made_of}), which teach little. {remedy}"
 
     def _check_target(self):
         """Score maps that are learned from must be as large as the crop; see `icd.data.planes`."""
