@@ -159,6 +159,17 @@ def _panel(name: str, picture: np.ndarray, quality=None) -> str:
     return f'<span><img alt="{escape(name)}" src="{source}"><small>{escape(name)}</small></span>'
 
 
+def mask_legend(names) -> str:
+    """Markup: the colours of the masks, with the names of their classes, background first; and that of what is undefined."""
+    entries = [*enumerate(names), (IGNORE, "undefined (255)")]
+    palette = voc_palette()
+    shown = "".join(
+        f'<li><i style="background:#{bytes(palette[number]).hex()}"></i>{escape(name)}</li>'
+        for number, name in entries
+    )
+    return f'<ul class="legend colours" aria-label="Colours of the masks">{shown}</ul>'
+
+
 def data_url(picture: np.ndarray, quality=None) -> str:
     """An RGB picture, (H, W, 3) uint8, as a WebP data URL; lossless where no quality is given."""
     buffer = io.BytesIO()

@@ -15,7 +15,7 @@ from icd.errors import InputError
 from icd.evaluate import charts, sections
 from icd.evaluate.compare import NOT_STATED, read_scores
 from icd.evaluate.curve import threshold_curve, threshold_of_policy
-from icd.evaluate.gallery import RANKS, VARIANTS, Gallery, choose, kinds_of_run
+from icd.evaluate.gallery import RANKS, VARIANTS, Gallery, choose, kinds_of_run, mask_legend
 from icd.evaluate.score import score_masks
 from icd.evaluate.tally import map_on_cores
 from icd.files import read_list, write_atomic
@@ -223,7 +223,8 @@ def _gallery(sources, entries, size: int) -> str:
     note = (
         f"Ranked by the mIoU of {ranked_by!r} in the image alone." if per_image else "Not ranked: no truth."
     )
-    return f'<p>{escape(note)}</p>{_filters(ranks, names)}<div id="shots">{"".join(figures)}</div>'
+    legend = mask_legend(names)
+    return f'<p>{escape(note)}</p>{legend}{_filters(ranks, names)}<div id="shots">{"".join(figures)}</div>'
 
 
 def _filters(ranks, names) -> str:

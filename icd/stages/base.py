@@ -358,14 +358,12 @@ def has_files(folder) -> bool:
     return folder.is_dir() and any(path.suffix in FILES for path in folder.iterdir())
 
 
-def run_pool(function, ids: list, workers: int, label: str) -> None:
-    """Call a picklable function with every id, on several processes, with a progress bar."""
+def run_pool(function, ids: list, workers: int, label: str) -> list:
+    """Call a picklable function with every id, on several processes, with a progress bar; returns the results."""
     pool = Workers(function, workers if len(ids) > workers else 0)
     try:
-        for _ in tqdm(
-            pool.map(ids), total=len(ids), unit="image", desc=label, dynamic_ncols=True, disable=None
-        ):
-            pass
+        results = pool.map(ids)
+        return [*tqdm(results, total=len(ids), unit="image", desc=label, dynamic_ncols=True, disable=None)]
     finally:
         pool.close()
 

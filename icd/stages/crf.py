@@ -14,6 +14,7 @@ from icd.foreign.label_stacks import find_label_stack, read_any_label_stack
 from icd.foreign.layouts import find_score_maps, read_layout
 from icd.refine.stack_crf import crf_of_stack, stack_of_scores
 from icd.stages.base import Stage, ids_without_file, run_pool, setting
+from icd.stages.empty import is_empty, remarks
 
 
 @dataclass(frozen=True)
@@ -63,12 +64,14 @@ class Crf(Stage):
         data = self.job.data
         crf_image = CrfImage(folder, self._reads_stacks(), self.folder, data.images, data.max_side,
                              len(data.classes), *settings)  # fmt: skip
-        run_pool(crf_image, ids, self.job.workers, self.name)
+        empty = run_pool(crf_image, ids, self.job.workers, self.name)
+        for line in remarks(self.name, {"": sum(empty)}, len(ids)) if self.makes == "masks" else ():
+            print(line)
 
 
 @dataclass(frozen=True)
 class CrfImage:
-    """Runs the CRF of an id; attributes as of `Crf`."""
+    """Runs the CRF of an id, and returns whether its mask is empty; attributes as of `Crf`."""
 
     source: Path
     reads_stacks: bool
@@ -93,6 +96,7 @@ class CrfImage:
         options = {"hard": self.hard, "rows_first": self.rows_first, "iterations": self.iterations}
         refined = crf_of_stack(stack, image, self.preset, num_classes=self.num_classes, threads=1, **options)
         self._write(image_id, refined, size)
+        return is_empty(refined.mask())
 
     def _maps(self, image_id, size):
         path = find_score_maps(self.source, image_id)

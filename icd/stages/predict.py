@@ -12,6 +12,7 @@ from icd.files import mask_path, read_logits, score_maps_path, write_logits, wri
 from icd.fusion import Fusion, crf_probabilities, logits_on_image, mask_of
 from icd.provenance import file_sha256
 from icd.stages.base import Stage, ids_without_file, run_pool, setting
+from icd.stages.empty import is_empty, remarks
 from icd.stages.train import Train
 
 
@@ -90,7 +91,9 @@ class Predict(Stage):
         job = MaskImage(
             self.logits, data.images, data.max_side, targets, segmenter.fusion, options, self.keep_logits
         )
-        run_pool(job, ids, self.job.workers, self.name)
+        found = run_pool(job, ids, self.job.workers, self.name)
+        for line in remarks(self.name, {v: sum(one[v] for one in found) for v in targets}, len(ids)):
+            print(line)
 
     def _write(self, image_id, logits):
         write_logits(score_maps_path(self.logits, image_id), logits)
@@ -98,7 +101,7 @@ class Predict(Stage):
 
 @dataclass(frozen=True)
 class MaskImage:
-    """Makes the masks of an id from its logits."""
+    """Makes the masks of an id from its logits; returns by variant whether they are empty."""
 
     logits: Path
     images: Path
@@ -113,10 +116,12 @@ class MaskImage:
         stored = read_logits(path)
         size = stored.size
         logits = logits_on_image(replace(stored, size=working_size(size, self.max_side)), self.fusion)
-        write_mask(mask_path(self.targets["nocrf"], image_id), enlarge_mask(mask_of(logits), size))
+        masks = {"nocrf": mask_of(logits)}
         if "crf" in self.targets:
             image, _ = read_bounded(image_path(self.images, image_id), self.max_side)
-            probabilities = crf_probabilities(image, logits, **self.crf, threads=1)
-            write_mask(mask_path(self.targets["crf"], image_id), enlarge_mask(mask_of(probabilities), size))
+            masks["crf"] = mask_of(crf_probabilities(image, logits, **self.crf, threads=1))
+        for variant, mask in masks.items():
+            write_mask(mask_path(self.targets[variant], image_id), enlarge_mask(mask, size))
         if not self.keep:
             path.unlink()
+        return {variant: is_empty(mask) for variant, mask in masks.items()}

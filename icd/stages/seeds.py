@@ -14,6 +14,7 @@ from icd.foreign.layouts import find_score_maps, read_layout
 from icd.refine.seeds import SeedRule, crf_seed
 from icd.stages import record
 from icd.stages.base import GivenMaps, Stage, ids_without_file, run_pool, setting
+from icd.stages.empty import is_empty, remarks
 
 VARIANTS = ("nocrf", "crf", "sal")
 
@@ -92,12 +93,15 @@ class Seeds(Stage):
                 job.data.saliency, job.data.max_side, self.threshold, self.crf_preset, self.crf_backend,
             )  # fmt: skip
             left = ids_without_file(ids, targets.values(), ".png")
-            run_pool(seed_image, left, job.workers, f"{self.name} {kind}")
+            found = run_pool(seed_image, left, job.workers, f"{self.name} {kind}")
+            empty = {variant: sum(one.get(variant, False) for one in found) for variant in self.variants}
+            for line in remarks(f"{self.name} {kind}", empty, len(left)):
+                print(line)
 
 
 @dataclass(frozen=True)
 class SeedImage:
-    """Makes the missing seeds of an id.
+    """Makes the missing seeds of an id; returns by variant whether the new ones are empty.
 
     Attributes
     ----------
@@ -134,7 +138,10 @@ class SeedImage:
         if self.companion is not None:
             companion = bounded_maps(self._read(self.companion, image_id), self.max_side)
 
+        empty = {}
+
         def write(variant, mask):
+            empty[variant] = is_empty(mask)
             write_mask(paths[variant], enlarge_mask(mask, size))
 
         def seed_with(saliency):
@@ -151,6 +158,7 @@ class SeedImage:
         if "sal" in wanted:
             read = partial(read_saliency, mask_path(self.saliency, image_id))
             write("sal", seed_with(read_at(read, size, maps.size, shrink_values)))
+        return empty
 
     def _read(self, folder, image_id):
         path = find_score_maps(folder, image_id)

@@ -269,7 +269,8 @@ class Train(Stage):
         self._conclude(trainable)
         if choice is None:
             save_weights(trainable, self.weights)
-        print(f"{self.name}: trained; weights {self.weights}")
+        steps, epochs = self.length.steps, self.length.epochs
+        print(f"{self.name}: trained {steps} steps in {epochs} epochs; weights {self.weights}")
 
     def _batches(self):
         from icd.data.batches import TrainBatches

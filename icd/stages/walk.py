@@ -13,6 +13,7 @@ from icd.files import mask_path, score_maps_path, write_label_stack, write_mask
 from icd.foreign.layouts import find_score_maps, read_layout
 from icd.provenance import file_sha256
 from icd.stages.base import Stage, ids_without_file, setting
+from icd.stages.empty import is_empty, remarks
 from icd.stages.train import Train
 
 
@@ -65,11 +66,16 @@ class Walk(Stage):
         refiner, job = self.by.load(), self.job
         maps = self.source.products()[self.source.label_for("maps")]
         masks, stacks = self.products().values()
+        empty = 0
         for image_id in tqdm(ids, unit="image", desc=self.name, dynamic_ncols=True, disable=None):
             image, size = read_bounded(image_path(job.data.images, image_id), job.data.max_side)
             stack = refiner.spread(image, self._read(maps, image_id, size), **self.settings())
             write_label_stack(score_maps_path(stacks, image_id), stack)
-            write_mask(mask_path(masks, image_id), enlarge_mask(stack.mask(), size))
+            mask = stack.mask()
+            empty += is_empty(mask)
+            write_mask(mask_path(masks, image_id), enlarge_mask(mask, size))
+        for line in remarks(self.name, {"": empty}, len(ids)):
+            print(line)
 
     def _read(self, maps, image_id, size):
         data = self.job.data

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import sys
 
@@ -9,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 from PIL import Image
-from runs import execute
+from runs import ROOT, execute
 
 from icd.files import read_list, read_mask, read_score_maps, read_superpixels, write_mask
 
@@ -41,6 +42,7 @@ def folder(tmp_path_factory):
 def finished(folder):
     result = execute([*ICD, "run", "icd", "--images", "photos", "--tags", "tags.csv", *QUICK], folder)
     assert result.returncode == 0, result.stderr
+    result.seeds = folder / "snapshot" / "icd" / "results" / "seeds" / "crf"
     return result
 
 
@@ -56,7 +58,7 @@ def test_what_follows_from_the_files_is_said_and_kept(folder, finished):
 
 
 def test_a_training_of_few_steps_is_remarked_on_once(finished):
-    (line,) = [line for line in finished.stdout.splitlines() if line.startswith("WARNING")]
+    (line,) = [line for line in finished.stdout.splitlines() if "optimizer steps" in line]
     assert "only 1 optimizer steps (4 images, 4 a step, 1 epochs)" in line and "--num-epoch 400" in line
     assert finished.stdout.index(line) < finished.stdout.index("train: trained")
 
@@ -97,3 +99,28 @@ def test_the_check_needs_no_list_and_remarks_on_ignored_truth(folder, tmp_path):
     assert "4 images checked: all is well" in result.stdout and "4 with tags" in result.stdout
     assert "WARNING 3 of 4 truths have ignored pixels (255) and no object." in result.stdout
     assert "% of the truth's pixels are 255 and not scored." in result.stdout
+
+
+def test_redirected_logs_hold_no_progress_bars(finished):
+    for text in (finished.stdout, finished.stderr):
+        assert "\r" not in text and "image/s" not in text and "it/s" not in text
+
+
+def test_every_progress_bar_asks_whether_there_is_a_terminal():
+    calls = [
+        (path, call)
+        for path in (ROOT / "icd").rglob("*.py")
+        for call in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(call, ast.Call) and getattr(call.func, "id", "") == "tqdm"
+    ]
+    assert len(calls) > 5
+    for path, call in calls:
+        given = {word.arg: ast.unparse(word.value) for word in call.keywords}
+        assert given.get("disable") == "None", f"{path}, line {call.lineno}"
+
+
+def test_steps_and_empty_masks_are_said(finished):
+    assert "train: trained 1 steps in 1 epochs; weights" in finished.stdout
+    out = [read_mask(path) for path in finished.seeds.glob("*.png")]
+    empty = sum(not ((mask > 0) & (mask < 255)).any() for mask in out)
+    assert (f"masks icd crf: {empty} of 4 masks are empty" in finished.stdout) == (empty > 0)
