@@ -25,6 +25,7 @@ SETTING_FLAGS = (
     "crf_preset",
     "crf_backend",
     "choose_epoch",
+    "threshold",
     "num_save",
     "log_frequency",
 )
@@ -128,6 +129,8 @@ def _add_ours(group, original) -> None:
     )
     add("--choose-epoch", choices=("last", "best"),
         help="whose weights localize: best is chosen with the true masks, as DRS's authors do [last]")  # fmt: skip
+    add("--threshold", "--cam-threshold", type=float, help="background threshold of the seeds, a share of a map's maximum, for "
+        "rules that have one; the slider in report.html finds it by eye [the method's own]")  # fmt: skip
     add("--no-crf", action="store_true", help="leave out the seeds with CRF")
     add("--crf-preset", choices=sorted(CRF_PRESETS), help="parameters of the CRF [icd]")
     add("--crf-backend", choices=("native", "pydensecrf"), help="[native]")

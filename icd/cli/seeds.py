@@ -102,10 +102,10 @@ def _given_maps(arguments, job):
 def _facts(arguments, stage) -> dict:
     """What the seeds differ in from the score maps' run, for `run.json`."""
     rule, variants = stage.source.rules[arguments.rule], stage.variants
-    threshold = rule.policy
-    if rule.threshold is not None and arguments.threshold is not None:
-        threshold = f"fixed {arguments.threshold:g} of the maximum"
-    facts = {"threshold_policy": threshold, "crf": stage.crf_preset if "crf" in variants else None}
+    facts = {
+        "threshold_policy": rule.policy_at(arguments.threshold),
+        "crf": stage.crf_preset if "crf" in variants else None,
+    }
     source = run_of(arguments.maps)
     if source:
         training = supervision_of(source, "nocrf") or []

@@ -78,6 +78,7 @@ def write_facts(chain: str, stages: list) -> None:
         method=main.trainable,
         backbone=main.backbone,
         classes=list(data.classes),
+        max_side=data.max_side,
         infer_size=(localized and localized.infer_size) or data.infer_size,
         weights=main.weights.name,
         superpixels=getattr(main.superpixel, "folder", None),
@@ -96,6 +97,7 @@ def add_seed_facts(stages: list) -> None:
     if facts and seeds is not None:
         more = ["saliency"] if "sal" in seeds.variants else []
         facts["extra_supervision"] = list(dict.fromkeys((*facts.get("extra_supervision", ()), *more)))
+        facts["threshold_policy"] = seeds.policy()
         facts["crf"] = seeds.crf_preset if "crf" in seeds.variants else facts.get("crf")
         write_json(out / "run.json", facts)
 

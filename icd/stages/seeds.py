@@ -77,7 +77,9 @@ class Seeds(Stage):
 
     def policy(self) -> str:
         """How the masks come by their background threshold, in words."""
-        return "; ".join(f"{kind}: {rule.policy}" for kind, rule in self.source.rules.items())
+        return "; ".join(
+            f"{kind}: {rule.policy_at(self.threshold)}" for kind, rule in self.source.rules.items()
+        )
 
     def left(self):
         """The ids that lack a mask of some kind and variant."""
