@@ -255,8 +255,11 @@ def _sliders(thresholds, figures) -> str:
     ]
     if not found:
         return ""
-    note = "The sliders redraw the seeds before CRF; what they print repeats the choice with <code>icd run</code>."
-    return f"{''.join(found)}<p>{note}</p>"
+    note = (
+        "The slider redraws the seeds before CRF. To make the masks so, run the same command again with "
+        "<code>--resume</code> and what stands beside the slider."
+    )
+    return f"<p>{note}</p>{''.join(found)}"
 
 
 def _filters(ranks, names) -> str:
