@@ -84,12 +84,29 @@ def list_own(images, tags, classes) -> Listing:
 
 
 def photographs_in(folder) -> dict:
-    """The ids of the photographs of a folder, alphabetically, by their names in Unicode's composed form."""
+    """The ids of the photographs of a folder, alphabetically, by their names in Unicode's composed form.
+
+    Raises
+    ------
+    InputError
+        The folder is missing or holds no photograph, or two of one name: nobody says which of them the tags mean.
+    """
     require_folder(folder)
     with os.scandir(folder) as entries:
         names = sorted(entry.name for entry in entries if not entry.name.startswith("."))
-    stems = (os.path.splitext(name) for name in names)
-    return {_plain(stem): stem for stem, suffix in stems if suffix in SUFFIXES}
+    found = {}
+    for name in names:
+        stem, suffix = os.path.splitext(name)
+        if suffix in SUFFIXES:
+            other = found.setdefault(_plain(stem), name)
+            if other != name:
+                raise InputError(
+                    folder, f"one photograph {stem}", f"{other} and {name}", "Remove or rename one."
+                )
+    if not found:
+        there = f"files such as {names[0]}" if names else "an empty folder"
+        raise InputError(folder, "photographs .jpg, .jpeg or .png", there, "Convert them to JPEG.")
+    return {key: os.path.splitext(name)[0] for key, name in found.items()}
 
 
 def own_classes(tags) -> tuple:
@@ -98,7 +115,8 @@ def own_classes(tags) -> tuple:
     Raises
     ------
     InputError
-        The tags are missing or damaged, name no class, the background, or more than 254.
+        The tags are missing or damaged, name no class, the background, or more than 254; or two names differ in nothing but
+        capitals and spaces.
     """
     found, source = KnownClasses(()), Path(tags)
     kind = source.suffix.lower()
@@ -122,7 +140,13 @@ def own_classes(tags) -> tuple:
             "tags with names of classes: <id>.xml of VOC" if source.is_dir() else "tags with names of classes"
         )
         raise InputError(source, wanted, "none")
-    return check_classes(sorted(found.unknown), source)
+    names = {}
+    for name in sorted(found.unknown):
+        other = names.setdefault(" ".join(name.casefold().split()), name)
+        if other != name:
+            remedy = "Write it in one way; or, if they are two classes, name all classes with --classes."
+            raise InputError(source, "one spelling for each class", f"{other!r} and {name!r}", remedy)
+    return check_classes(names.values(), source)
 
 
 def _plain(name: str) -> str:
