@@ -60,6 +60,20 @@ def image_path(folder, image_id) -> Path:
     return usual
 
 
+def photograph_ids(folder) -> list:
+    """The ids of all photographs in a folder, sorted; names that begin with a dot, such as a Mac's `._` files, are none.
+
+    Raises
+    ------
+    InputError
+        There is no such folder.
+    """
+    if not Path(folder).is_dir():
+        raise InputError(folder, "a folder of photographs", "nothing there", _MISSING)
+    paths = (path for path in Path(folder).iterdir() if path.suffix in SUFFIXES)
+    return sorted({path.stem for path in paths if not path.name.startswith(".")})
+
+
 def _is_file(path: Path) -> bool:
     try:
         return path.is_file()
