@@ -17,6 +17,7 @@ COMMANDS = {
     "run": "a published pipeline: train, localize, make masks, score, report",
     "plan": "what a pipeline would do, what of it is done, and how long the rest takes",
     "seeds": "make seeds from score maps, ours or those of the originals",
+    "walk": "let score maps spread up to boundary maps, both of any program",
     "evaluate": "score masks or score maps against the truth",
     "compare": "one table of several runs",
     "report": "write a run's report.html",
