@@ -27,7 +27,7 @@ from icd.evaluate.score import check_evaluated, index_masks, truth_lookup
 from icd.evaluate.tally import tally
 from icd.files import read_mask_and_palette
 from icd.foreign.layouts import find_score_maps, read_layout
-from icd.grid import maps_on_image, positive_share
+from icd.grid import maps_on_image, positive_share, shares_on_image
 
 THRESHOLDS = tuple(round(0.01 * k, 2) for k in range(60))
 """0.00, 0.01 .. 0.59, as SEAM and PPC sweep."""
@@ -151,7 +151,8 @@ def threshold_curve(
     tag_source : str or os.PathLike, optional
         Any source of `icd.data.tags`, for the layout `icd`.
     normalize : bool
-        Take the positive part of every map and divide it by its maximum in the image; for maps that hold logits.
+        Take the positive part of every map and divide it by its maximum in the image, or stretch it over its range where the
+        maps say so (SEAM); for maps that hold logits.
     workers, partial, progress : optional
         As in `icd.evaluate.score_masks`.
 
@@ -224,6 +225,13 @@ def threshold_of_policy(policy: str, kind: str) -> tuple:
     return (float(number.group(1)), "of the maximum" in rule) if number else (0.0, True)
 
 
+def _shares(scores) -> np.ndarray:
+    """As masks are made of them: by range where the method says so, else over the maximum."""
+    return (
+        shares_on_image(scores) if scores.normalization == "range" else positive_share(maps_on_image(scores))
+    )
+
+
 def _index_score_maps(folder, ids) -> dict:
     """Paths of the score maps, without the ids that have none; `InputError` where none has any."""
     if not Path(folder).is_dir():
@@ -271,9 +279,7 @@ class _CountChunk:
         """The class with the largest score and that score, both (H, W); 0 and minus infinity where there is no map."""
         tags = self.tags and self.tags.read(Path(path).stem)
         scores = read_layout(path, self.layout, tags, size, len(self.classes))
-        planes = maps_on_image(scores)
-        if self.normalize:
-            planes = positive_share(planes)
+        planes = _shares(scores) if self.normalize else maps_on_image(scores)
         winner, best = np.zeros(size, np.int64), np.full(size, -np.inf, np.float32)
         # np.argmax over the first axis is several times slower.
         for number, plane in zip(scores.classes, planes):
