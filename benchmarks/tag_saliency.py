@@ -46,7 +46,9 @@ def mask_of(saliency: np.ndarray, tags) -> np.ndarray:
 
 def main() -> None:
     """Write the masks of a list."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     for name in ("images", "tags", "saliency", "list", "out"):
         add_place(parser, name, required=True)
     add_place(parser, "classes", "[voc]")
