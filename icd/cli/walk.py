@@ -15,7 +15,7 @@ from icd.cli.flags import add_place, at_least, classes_of_maps, shard
 
 def add_arguments(parser) -> None:
     """Declare the flags."""
-    from icd.foreign.layouts import LAYOUTS
+    from icd.foreign import LAYOUTS
     from icd.refine.boundary_walk import BACKGROUND, BETA, RADIUS, STEPS
 
     add = parser.add_argument
