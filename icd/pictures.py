@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 
 from icd.bounded import MAX_SIDE, bounded_maps
+from icd.classes import voc_palette
 from icd.data.images import image_path, read_bounded
 from icd.files import read_mapped_classes, read_score_maps, score_maps_path, write_atomic
 from icd.grid import maps_on_image, positive_share
@@ -39,6 +40,31 @@ def heat_map(share: np.ndarray, photograph=None) -> np.ndarray:
     return cv2.addWeighted(colours, 0.65, gray, 0.35, 0)
 
 
+def overlay(photograph: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """A photograph under the colours of its mask; the background stays as it is.
+
+    Parameters
+    ----------
+    photograph : numpy.ndarray, shape (H, W, 3), uint8
+        RGB.
+    mask : numpy.ndarray, shape (H, W), uint8
+        Class numbers.
+
+    Returns
+    -------
+    numpy.ndarray, shape (H, W, 3), uint8
+        RGB.
+    """
+    blended = cv2.addWeighted(np.ascontiguousarray(photograph), 0.5, voc_palette()[mask], 0.5, 0)
+    return np.where((mask > 0)[..., None], blended, photograph)
+
+
+def write_picture(path, picture: np.ndarray) -> None:
+    """Write a picture (H, W, 3), uint8 RGB, as the suffix of its name says; atomically."""
+    _, content = cv2.imencode(Path(path).suffix, np.ascontiguousarray(picture[..., ::-1]))
+    write_atomic(path, content.tobytes())
+
+
 def picture_row(columns) -> np.ndarray:
     """Pictures of one size side by side, scaled to `ROW_HEIGHT`."""
     row = np.concatenate(list(columns), axis=1)
@@ -53,8 +79,7 @@ def write_rows(path, rows) -> None:
         cv2.copyMakeBorder(row, 0, 0, 0, width - row.shape[1], cv2.BORDER_CONSTANT, value=white)
         for row in rows
     ]
-    _, content = cv2.imencode(".jpg", np.concatenate(rows)[..., ::-1])
-    write_atomic(path, content.tobytes())
+    write_picture(path, np.concatenate(rows))
 
 
 def write_class_pictures(target, ids, image_root, map_folders) -> None:

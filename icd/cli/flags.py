@@ -76,6 +76,17 @@ def add_place(parser, name: str, more: str = "", original=False, **options) -> N
     )
 
 
+def classes_of_maps(arguments) -> tuple:
+    """The class names that `--classes` gives, else those of the run that made `--maps`, else VOC's."""
+    from icd.files import read_classes
+    from icd.provenance import run_of
+
+    classes = read_classes(arguments.classes)
+    if arguments.classes is None:
+        classes = tuple(run_of(arguments.maps).get("classes") or classes)
+    return classes
+
+
 def at_least(least: int):
     """Make a flag's type: a whole number that is not smaller than `least`."""
 

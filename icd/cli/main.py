@@ -18,11 +18,13 @@ COMMANDS = {
     "run": "a published pipeline: train, localize, make masks, score, report",
     "plan": "what a pipeline would do, what of it is done, and how long the rest takes",
     "seeds": "make seeds from score maps, ours or those of the originals",
+    "walk": "let score maps spread up to boundary maps, both of any program",
     "evaluate": "score masks or score maps against the truth",
     "compare": "one table of several runs",
     "report": "write a run's report.html",
     "export": "write score maps or masks in another project's layout",
     "export-onnx": "write a run's network for ONNX Runtime, which needs no MXNet",
+    "predict": "masks of photographs by an exported segmentation network, without MXNet",
     "weights": "list the known weight files and check those that are here",
     "convert": "turn a checkpoint of another program into .params, or back",
 }

@@ -134,7 +134,11 @@ def _add_ours(group, original) -> None:
     add("--no-crf", action="store_true", help="leave out the seeds with CRF")
     add("--crf-preset", choices=sorted(CRF_PRESETS), help="parameters of the CRF [icd]")
     add("--crf-backend", choices=("native", "pydensecrf"), help="[native]")
-    add("--config", type=Path, help="YAML file of entries as for --set")
+    add(
+        "--config",
+        type=Path,
+        help="YAML file of entries as for --set; for VWE and VWL also their own configs/voc.yaml",
+    )
     add("--set", action="append", default=[], metavar="[STAGE.]KEY=VALUE", help="a recipe entry or a stage's setting, of "
         "one stage or of all that have it; may be repeated")  # fmt: skip
 
@@ -189,6 +193,7 @@ def make_stages(arguments) -> tuple:
     from icd.stages.seeds import Seeds
 
     lines = read_chain(arguments.chain)
+    entries = _config_entries(arguments)
     data = _data_set(arguments)
     if data.list is None and not (arguments.backbone or arguments.pretrained):
         data = dataclasses.replace(data, backbone=_backbone_at_hand(lines))
@@ -204,7 +209,7 @@ def make_stages(arguments) -> tuple:
         shard(arguments.shard),
         arguments.ignore_unknown_tags,
     )
-    stages = build_chain(arguments.chain, job, _changes(arguments, data, lines))
+    stages = build_chain(arguments.chain, job, _changes(arguments, data, lines, entries))
     only = tuple(arguments.only)
     if arguments.only_gen_seeds:
         only = tuple(s.name for s in stages if isinstance(s, Seeds) or s.kind == "score")
@@ -264,27 +269,40 @@ def _say_own(data) -> None:
     print(f"Classes: {numbered}")
 
 
-def _changes(arguments, data, lines):
+def _config_entries(arguments) -> dict:
+    """What `--config` says: entries as for --set; VWE's own file also stands for flags that are not given."""
+    from icd.foreign import vwe_config
+
+    if not arguments.config:
+        return {}
+    content = read_recipe_file(arguments.config)
+    if arguments.chain not in vwe_config.CHAINS or not vwe_config.is_vwe_config(content):
+        return content
+    found = vwe_config.translate(content, trains_words=arguments.chain != "vwe_baseline")
+    for flag, value in found.flags.items():
+        if getattr(arguments, flag) is None:
+            setattr(arguments, flag, value)
+    if found.unused:
+        print(f"{arguments.config}: not used here: {', '.join(found.unused)}")
+    return found.entries
+
+
+def _changes(arguments, data, lines, entries):
     """What the flags change in the chain, the later ones winning: --config, --set, the flags of their own."""
     from icd.stages.chain import Changes
 
-    entries = read_recipe_file(arguments.config) if arguments.config else {}
-    for text in arguments.set:
-        key, value = _pair("--set", text)
-        try:
-            entries[key] = yaml.safe_load(value)
-        except yaml.YAMLError:
-            raise InputError("--set", "KEY=VALUE with a value in YAML", repr(text)) from None
+    given = dict(_set_entry(text) for text in arguments.set)
+    flags = {name: getattr(arguments, name) for name in (*RECIPE_FLAGS, *SETTING_FLAGS)}
+    given.update({name: value for name, value in flags.items() if value is not None})
+    # What the command line says of all stages is later than what the file says of one.
+    entries = {key: value for key, value in entries.items() if key.rpartition(".")[2] not in given}
     everywhere, stages = {}, {}
-    for key, value in entries.items():
-        stage, dot, entry = str(key).partition(".")
+    for key, value in {**entries, **given}.items():
+        stage, dot, entry = key.partition(".")
         if dot:
             stages.setdefault(stage, {})[entry] = value
         else:
             everywhere[stage] = value
-    for name in (*RECIPE_FLAGS, *SETTING_FLAGS):
-        if getattr(arguments, name) is not None:
-            everywhere[name] = getattr(arguments, name)
     for name, stage in MAIN_FLAGS.items():
         if getattr(arguments, name) and stage in lines:
             stages.setdefault(stage, {})[name] = getattr(arguments, name)
@@ -293,6 +311,14 @@ def _changes(arguments, data, lines):
         stages.setdefault("segment", {})["trainable"] = arguments.network
     taken = {stage: Path(path) for stage, path in (_pair("--take", text) for text in arguments.take)}
     return Changes(everywhere, stages, arguments.recipe, arguments.backbone, arguments.pretrained, taken)
+
+
+def _set_entry(text: str) -> tuple:
+    key, value = _pair("--set", text)
+    try:
+        return key, yaml.safe_load(value)
+    except yaml.YAMLError:
+        raise InputError("--set", "KEY=VALUE with a value in YAML", repr(text)) from None
 
 
 def _mask_settings(arguments, data, lines) -> dict:

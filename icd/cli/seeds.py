@@ -7,9 +7,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from icd.cli.flags import add_max_side, add_place, at_least
+from icd.cli.flags import add_max_side, add_place, at_least, classes_of_maps
 from icd.errors import InputError
-from icd.files import read_classes
 from icd.provenance import run_of, supervision_of, write_derived_run
 
 NEEDED = {"crf": "images", "sal": "saliency"}
@@ -50,12 +49,9 @@ def run(arguments) -> int:
 
     variants = tuple(arguments.variants.split(","))
     _check(arguments, variants)
-    classes = read_classes(arguments.classes)
-    if arguments.classes is None:
-        classes = tuple(run_of(arguments.maps).get("classes") or classes)
     data = DataSet(
         "folder",
-        classes,
+        classes_of_maps(arguments),
         arguments.images,
         arguments.tags,
         arguments.list,

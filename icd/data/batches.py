@@ -155,7 +155,11 @@ class _LoadTrainSample:
         epoch, index = item
         image, planes, tags = self.dataset.load(index)
         random = random_stream(_SAMPLE, self.seed, epoch, index)
-        image, planes = self.augmentation(image, planes, random)
+        try:
+            image, planes = self.augmentation(image, planes, random)
+        except InputError as error:  # an augmentation knows arrays only
+            where = f"{error.where} of {self.dataset.ids[index]}"
+            raise InputError(where, error.expected, error.found, error.remedy) from None
         label = multi_hot(tags, len(self.dataset.classes))
         return {"image": np.ascontiguousarray(image.transpose(2, 0, 1)), **planes, "label": label}
 

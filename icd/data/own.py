@@ -7,14 +7,12 @@ folder of XML. The classes are the names in the tags, alphabetically, numbered f
 from __future__ import annotations
 
 import contextlib
-import os
 import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 
 from icd.classes import VOC_CLASSES, KnownClasses
-from icd.data.dataset import require_folder
-from icd.data.images import SUFFIXES
+from icd.data.images import photograph_ids
 from icd.data.tag_files import read_tag_csv
 from icd.data.tags import XmlTags, open_tags, read_tags
 from icd.errors import InputError, printable
@@ -56,7 +54,7 @@ def list_own(images, tags, classes) -> Listing:
     Parameters
     ----------
     images : str or os.PathLike
-        Folder of photographs, with any of `icd.data.images.SUFFIXES`.
+        Folder of photographs, of any suffix in `icd.data.images.SUFFIXES`.
     tags : str or os.PathLike
         Any source of `icd.data.tags`.
     classes : sequence of str
@@ -89,24 +87,14 @@ def photographs_in(folder) -> dict:
     Raises
     ------
     InputError
-        The folder is missing or holds no photograph, or two of one name: nobody says which of them the tags mean.
+        There is none, or as `icd.data.images.photograph_ids`.
     """
-    require_folder(folder)
-    with os.scandir(folder) as entries:
-        names = sorted(entry.name for entry in entries if not entry.name.startswith("."))
-    found = {}
-    for name in names:
-        stem, suffix = os.path.splitext(name)
-        if suffix in SUFFIXES:
-            other = found.setdefault(_plain(stem), name)
-            if other != name:
-                raise InputError(
-                    folder, f"one photograph {stem}", f"{other} and {name}", "Remove or rename one."
-                )
-    if not found:
+    ids = photograph_ids(folder)
+    if not ids:
+        names = sorted(entry.name for entry in Path(folder).iterdir() if not entry.name.startswith("."))
         there = f"files such as {names[0]}" if names else "an empty folder"
         raise InputError(folder, "photographs .jpg, .jpeg or .png", there, "Convert them to JPEG.")
-    return {key: os.path.splitext(name)[0] for key, name in found.items()}
+    return {_plain(image_id): image_id for image_id in ids}
 
 
 def own_classes(tags) -> tuple:

@@ -56,6 +56,7 @@ class _Class(TypedDict, total=False):
 class _Score(TypedDict, total=False):
     name: str
     variant: Optional[str]
+    extra_supervision: Optional[List[str]]
     convention: Optional[str]
     undefined: Optional[str]
     images: Optional[int]

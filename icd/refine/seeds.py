@@ -56,9 +56,9 @@ class SeedRule(NamedTuple):
 def cam_seed(cam: ScoreMaps, threshold: float = CAM_THRESHOLD, saliency=None) -> np.ndarray:
     """The usual seed of class activation maps (Zhou et al., CVPR 2016).
 
-    The positive part of every tag's map is divided by its maximum (SEAM's stretched over its range); a pixel belongs to the strongest class, or to the
-    background where that is below `threshold`. With saliency, ICD's rule for the background takes the threshold's
-    place: salient and above the threshold is foreground, neither is background, one of the two is ignored.
+    The positive part of every tag's map is divided by its maximum (SEAM's stretched over its range); a pixel belongs to the
+    strongest class, or to the background where that is below `threshold`. With saliency, ICD's rule for the background takes
+    the threshold's place: salient and above the threshold is foreground, neither is background, one of the two is ignored.
 
     Parameters
     ----------
@@ -70,6 +70,8 @@ def cam_seed(cam: ScoreMaps, threshold: float = CAM_THRESHOLD, saliency=None) ->
     -------
     numpy.ndarray, shape (H, W), uint8
     """
+    if not len(cam.classes):
+        return seed_without_maps(cam.size, saliency)
     f = shares_on_image(cam)
     foreground = f.max(0) > threshold
     background = background_of(~foreground, saliency)
@@ -77,6 +79,11 @@ def cam_seed(cam: ScoreMaps, threshold: float = CAM_THRESHOLD, saliency=None) ->
     seed[background] = 0
     seed[~(background ^ foreground)] = IGNORE
     return seed
+
+
+def seed_without_maps(size, saliency=None) -> np.ndarray:
+    """The seed of an image that has no score maps: background, and 255 where something is salient, by ICD's rule."""
+    return np.where(background_of(np.ones(size, bool), saliency), 0, IGNORE).astype(np.uint8)
 
 
 def background_of(from_scores: np.ndarray, saliency) -> np.ndarray:

@@ -166,10 +166,10 @@ class Stage:
         """Make the files of these ids."""
         raise NotImplementedError
 
-    def supervision(self) -> tuple:
-        """What it uses beyond tags, itself or in what it reads."""
-        found = [extra for source in self.sources().values() for extra in source.supervision()]
-        return tuple(dict.fromkeys(found))
+    def supervision(self, label: str = "") -> tuple:
+        """What a product uses beyond tags, itself or in what it reads; without a label, what any of them does."""
+        read = ((source, source.label_for(role)) for role, source in self.sources().items())
+        return tuple(dict.fromkeys(extra for source, its in read for extra in source.supervision(its)))
 
     def free_keys(self) -> tuple:
         """Facts that may change from one call to the next."""

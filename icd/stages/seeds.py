@@ -69,11 +69,10 @@ class Seeds(Stage):
         """Saliency for the variant with saliency."""
         return {"saliency": self.ids()} if "sal" in self.variants else {}
 
-    def supervision(self):
+    def supervision(self, label=""):
         """Saliency, where a variant uses it."""
-        return tuple(
-            dict.fromkeys((*(("saliency",) if "sal" in self.variants else ()), *super().supervision()))
-        )
+        saliency = "sal" in self.variants if not label else label.endswith("/sal")
+        return tuple(dict.fromkeys((*(("saliency",) if saliency else ()), *super().supervision())))
 
     def policy(self) -> str:
         """How the masks come by their background threshold, in words."""

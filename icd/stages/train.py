@@ -22,6 +22,7 @@ from icd.provenance import file_sha256
 from icd.recipe import BaseRecipe
 from icd.stages import record
 from icd.stages.base import Stage, setting
+from icd.weights.registry import explain, supervision_of_weights
 
 FEW_STEPS = 200
 """Fewer optimizer steps than this are remarked on; the runs of docs/results.md that train from tags took 384 and more."""
@@ -84,11 +85,12 @@ class Train(Stage):
         """Saliency of every image, if the trainable learns from it."""
         return {"saliency": self.ids()} if "saliency" in self.trained_class.needs else {}
 
-    def supervision(self):
-        """What the planes, and choosing the epoch, use beyond tags."""
+    def supervision(self, label=""):
+        """What the planes, the initial weights, and choosing the epoch, use beyond tags."""
         own = [PLANES[name].supervision for name in self.trained_class.needs if PLANES[name].supervision]
         chosen = ["masks for choosing the epoch"] if self.choose_epoch == "best" else []
-        return tuple(dict.fromkeys((*super().supervision(), *own, *chosen)))
+        weights = [] if self.pretrained is None else supervision_of_weights(self.pretrained)
+        return tuple(dict.fromkeys((*super().supervision(), *own, *weights, *chosen)))
 
     @property
     def length(self):
@@ -215,7 +217,6 @@ class Train(Stage):
 
     def _check_pretrained(self):
         from icd.backbones import find_backbone
-        from icd.weights.registry import explain
 
         if self.pretrained is None:
             if self.backbone and find_backbone(self.backbone).pretrained:

@@ -21,6 +21,7 @@ from icd.weights.registry import (
     explain,
     find,
     known_weights,
+    supervision_of_weights,
 )
 
 ENTRIES = list(known_weights().values())
@@ -48,6 +49,12 @@ def test_every_field_is_explained_in_the_file():
     head = REGISTRY.read_text(encoding="utf-8").split("\n\n")[0]
     for field in fields(WeightFile):
         assert field.name == "name" or re.search(rf"^#   {field.name} ", head, re.MULTILINE)
+
+
+def test_weights_that_learned_from_masks_are_extra_supervision():
+    expected = ["masks of COCO in the initial weights"]
+    assert supervision_of_weights("anywhere/deeplabv1_resnet101-coco.params") == expected
+    assert supervision_of_weights("mobilenet_v2.params") == supervision_of_weights("my_own.params") == []
 
 
 def test_states(tmp_path):
