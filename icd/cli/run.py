@@ -196,7 +196,7 @@ def make_stages(arguments) -> tuple:
     entries = _config_entries(arguments)
     data = _data_set(arguments)
     if data.list is None and not (arguments.backbone or arguments.pretrained):
-        data = dataclasses.replace(data, backbone=backbone_at_hand(lines))
+        data = dataclasses.replace(data, backbone=backbone_at_hand(lines, data))
     out = arguments.out or Path("snapshot") / Path(arguments.chain).stem
     resume = arguments.resume or arguments.begin_epoch > 0
     job = Job(
