@@ -7,8 +7,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from icd.bounded import MAX_SIDE, bounded_maps
 from icd.classes import voc_palette
-from icd.data.images import image_path, read_image
+from icd.data.images import image_path, read_bounded
 from icd.files import read_mapped_classes, read_score_maps, score_maps_path, write_atomic
 from icd.grid import maps_on_image, positive_share
 
@@ -100,7 +101,8 @@ def write_class_pictures(target, ids, image_root, map_folders) -> None:
             continue
         of_class = rows.setdefault(int(classes[0]), [])
         if len(of_class) < ROWS_OF_A_CLASS:
-            image, scores = read_image(image_path(image_root, image_id)), map(read_score_maps, paths)
+            image, _ = read_bounded(image_path(image_root, image_id), MAX_SIDE)
+            scores = (bounded_maps(read_score_maps(path), MAX_SIDE) for path in paths)
             maps = (heat_map(positive_share(maps_on_image(one))[0], image) for one in scores)
             of_class.append(picture_row([image, *maps]))
     for number, of_class in rows.items():

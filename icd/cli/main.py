@@ -14,6 +14,7 @@ COMMANDS = {
     "doctor": "say what is installed and which devices work",
     "data": "prepare VOC's lists, check a folder, write the embedded set",
     "superpixels": "make raw superpixels, or merge them by deep features",
+    "saliency": "make saliency maps of photographs with an ONNX model, for methods that need them",
     "run": "a published pipeline: train, localize, make masks, score, report",
     "plan": "what a pipeline would do, what of it is done, and how long the rest takes",
     "seeds": "make seeds from score maps, ours or those of the originals",

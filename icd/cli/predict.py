@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from icd.cli.flags import add_place, shard
+from icd.cli.flags import add_max_side, add_place, shard
 
 
 def add_arguments(parser) -> None:
@@ -23,6 +23,7 @@ def add_arguments(parser) -> None:
     parser.add_argument(
         "--crf", action="store_true", help="refine by the CRF of the network's recipe: sharper, slower"
     )
+    add_max_side(parser)
     parser.add_argument("--shard", type=shard, default=(1, 1), help="K/N: this process's share of the images")
 
 
@@ -35,7 +36,8 @@ def run(arguments) -> int:
     from icd.stages.predict_onnx import PredictOnnx
 
     segmenter = OnnxSegmenter(arguments.onnx)
-    data = DataSet("folder", segmenter.classes, arguments.images, None, arguments.list)
+    names, places = segmenter.classes, (arguments.images, None, arguments.list)
+    data = DataSet("folder", names, *places, max_side=arguments.max_side)
     job = Job(data, arguments.out, shard=arguments.shard)
     stage = PredictOnnx("predict", job, arguments.out, segmenter, arguments.crf)
     stage.check()

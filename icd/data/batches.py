@@ -170,10 +170,10 @@ class _LoadInferenceSample:
     presentation: object
 
     def __call__(self, index) -> dict:
-        image, _, tags = self.dataset.load(index)
+        image, size = self.dataset.photograph(index)
         shown = self.presentation(image)
-        label = multi_hot(tags, len(self.dataset.classes))
-        return {"views": shown.views, "label": label, "sizes": shown.size, "frames": shown.frame}
+        label = multi_hot(self.dataset.tags(index), len(self.dataset.classes))
+        return {"views": shown.views, "label": label, "sizes": size, "frames": shown.frame}
 
 
 def _gather(samples, ids, batch_size: int):

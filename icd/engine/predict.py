@@ -109,7 +109,7 @@ class OnnxSegmenter:
 
     def __init__(self, path, providers=None):
         self.path = path
-        self._session = _open_session(path, providers)
+        self._session = open_session(path, providers)
         facts = self._session.get_modelmeta().custom_metadata_map
         try:
             self.presentation = FloatPyramid(**json.loads(facts["presentation"])["FloatPyramid"])
@@ -147,7 +147,8 @@ class OnnxSegmenter:
         return mask_of(crf_probabilities(image, logits, **self._crf, threads=threads))
 
 
-def _open_session(path, providers):
+def open_session(path, providers):
+    """Open an ONNX model; `InputError` where ONNX Runtime is missing, or the file is no model that it can run."""
     try:
         import onnxruntime
     except ImportError:

@@ -134,6 +134,13 @@ def read_class_mask(path, num_classes: int, size=None) -> np.ndarray:
     return mask
 
 
+def write_saliency(path, values: np.ndarray) -> None:
+    """Write a saliency map, (H, W) uint8, as an 8-bit gray PNG, atomically."""
+    buffer = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(values, np.uint8)).save(buffer, "PNG")
+    write_atomic(path, buffer.getvalue())
+
+
 def read_saliency(path, size=None, wanted=_SALIENCY) -> np.ndarray:
     """Read a saliency map, or what else `wanted` calls it: gray of at most 8 bits, as brightness 0..255.
 

@@ -34,6 +34,7 @@ class _Run(TypedDict, total=False):
     extra_supervision: Optional[List[str]]
     training_supervision: Optional[List[str]]
     threshold_policy: Optional[str]
+    max_side: Optional[int]
     seed: Optional[int]
     method: Optional[str]
     backbone: Optional[str]

@@ -46,6 +46,12 @@ class SeedRule(NamedTuple):
     threshold: float = None
     companion: str = None
 
+    def policy_at(self, threshold=None) -> str:
+        """How the rule comes by its background threshold where a user may have chosen another one."""
+        if threshold is None or self.threshold is None:
+            return self.policy
+        return self.policy.replace(f"{self.threshold}", f"{threshold:g}")
+
 
 def cam_seed(cam: ScoreMaps, threshold: float = CAM_THRESHOLD, saliency=None) -> np.ndarray:
     """The usual seed of class activation maps (Zhou et al., CVPR 2016).

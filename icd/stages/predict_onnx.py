@@ -1,7 +1,7 @@
 """The stage that predicts without MXNet: the masks of an exported segmentation network for photographs that were never seen.
 
 OUT/masks/<id>.png     class numbers, with VOC's palette
-OUT/overlays/<id>.jpg  the photograph under the colours of its mask, for people
+OUT/overlays/<id>.jpg  the photograph, at most `--max-side` pixels a side, under the colours of its mask, for people
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ from typing import ClassVar
 
 from tqdm import tqdm
 
-from icd.data.images import image_path, photograph_ids, read_image
+from icd.bounded import enlarge_mask
+from icd.data.images import image_path, read_bounded
+from icd.data.own import photographs_in
 from icd.engine.predict import OnnxSegmenter
 from icd.errors import InputError
 from icd.files import mask_path, write_mask
@@ -41,7 +43,7 @@ class PredictOnnx(Stage):
     def ids(self):
         """The images of the list, or all photographs of the folder."""
         data = self.job.data
-        return data.ids if data.list else photograph_ids(data.images)
+        return data.ids if data.list else [*photographs_in(data.images).values()]
 
     def facts(self, label=""):
         """The model and the CRF."""
@@ -58,13 +60,14 @@ class PredictOnnx(Stage):
 
     def work(self, ids):
         """Predict one image after another; ONNX Runtime and the CRF use all processors for each."""
-        masks = self.products()[self.name]
+        masks, data = self.products()[self.name], self.job.data
         for image_id in tqdm(ids, unit="image", desc=self.name, dynamic_ncols=True, disable=None):
             try:
-                image = read_image(image_path(self.job.data.images, image_id))
+                image, size = read_bounded(image_path(data.images, image_id), data.max_side)
             except InputError as error:
                 tqdm.write(f"left out: {error}")
                 continue
             mask = self.segmenter.mask(image, self.crf)
             write_picture(self.overlays / f"{image_id}.jpg", overlay(image, mask))
-            write_mask(mask_path(masks, image_id), mask)  # last: it says that the image is done
+            # Last: it says that the image is done.
+            write_mask(mask_path(masks, image_id), enlarge_mask(mask, size))

@@ -12,7 +12,8 @@ from typing import ClassVar
 
 from tqdm import tqdm
 
-from icd.data.images import image_path, read_image
+from icd.bounded import bounded_maps, enlarge_mask
+from icd.data.images import image_path, read_bounded
 from icd.errors import InputError
 from icd.files import mask_path, score_maps_path, write_label_stack, write_mask
 from icd.foreign.boundaries import boundary_path, read_boundary
@@ -21,6 +22,7 @@ from icd.provenance import file_sha256
 from icd.refine.boundary_walk import walk_to_boundaries
 from icd.stages import record
 from icd.stages.base import Stage, ids_without_file, run_pool, setting
+from icd.stages.empty import is_empty, remarks
 from icd.stages.train import Train
 
 
@@ -73,17 +75,26 @@ class Walk(Stage):
         refiner, job = self.by.load(), self.job
         maps = self.source.products()[self.source.label_for("maps")]
         masks, stacks = self.products().values()
+        empty = 0
         for image_id in tqdm(ids, unit="image", desc=self.name, dynamic_ncols=True, disable=None):
-            image = read_image(image_path(job.data.images, image_id))
-            path = find_score_maps(maps, image_id)
-            scores = read_layout(path, size=image.shape[:2], num_classes=len(job.data.classes))
-            write_walked(refiner.spread(image, scores, **self.settings()), masks, stacks, image_id)
+            image, size = read_bounded(image_path(job.data.images, image_id), job.data.max_side)
+            stack = refiner.spread(image, self._read(maps, image_id, size), **self.settings())
+            empty += write_walked(stack, size, masks, stacks, image_id)
+        for line in remarks(self.name, {"": empty}, len(ids)):
+            print(line)
+
+    def _read(self, maps, image_id, size):
+        data = self.job.data
+        scores = read_layout(find_score_maps(maps, image_id), size=size, num_classes=len(data.classes))
+        return bounded_maps(scores, data.max_side)
 
 
-def write_walked(stack, masks, stacks, image_id) -> None:
-    """Write a label stack, and the mask of its strongest labels."""
+def write_walked(stack, size, masks, stacks, image_id) -> bool:
+    """Write a label stack, and the mask of its strongest labels at the size of the photograph; whether the mask is empty."""
     write_label_stack(score_maps_path(stacks, image_id), stack)
-    write_mask(mask_path(masks, image_id), stack.mask())
+    mask = stack.mask()
+    write_mask(mask_path(masks, image_id), enlarge_mask(mask, size))
+    return is_empty(mask)
 
 
 @dataclass(frozen=True)
@@ -126,7 +137,9 @@ class WalkToBoundaries(Walk):
         walk = WalkImage(
             maps, self.layout, classes, self.boundaries, tuple(self.products().values()), self.settings()
         )
-        run_pool(walk, ids, self.job.workers, self.name)
+        empty = sum(run_pool(walk, ids, self.job.workers, self.name))
+        for line in remarks(self.name, {"": empty}, len(ids)):
+            print(line)
 
     def _boundary(self, image_id) -> Path:
         return boundary_path(self.boundaries, image_id)
@@ -134,7 +147,7 @@ class WalkToBoundaries(Walk):
 
 @dataclass(frozen=True)
 class WalkImage:
-    """Lets the score maps of an id spread up to its boundary map."""
+    """Lets the score maps of an id spread up to its boundary map; returns whether the mask is empty."""
 
     maps: Path
     layout: str
@@ -152,4 +165,4 @@ class WalkImage:
             if error.where != "boundary":
                 raise
             raise InputError(path, error.expected, error.found) from None
-        write_walked(stack, *self.targets, image_id)
+        return write_walked(stack, scores.size, *self.targets, image_id)

@@ -32,7 +32,7 @@ def test_entries_are_whole(entry):
     assert entry.what and entry.file and entry.origin
     assert (entry.family is None) == (entry.gives is None)
     assert entry.family is None or (entry.family in FAMILIES and entry.gives.endswith(".params"))
-    assert entry.family is not None or entry.file.endswith(".params")
+    assert entry.family is not None or entry.file.endswith((".params", ".onnx"))
     if entry.digest:
         algorithm, digits = entry.digest.split(":")
         assert algorithm in hashlib.algorithms_guaranteed and re.fullmatch("[0-9a-f]{8,64}", digits)
