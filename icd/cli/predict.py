@@ -36,8 +36,9 @@ def run(arguments) -> int:
     from icd.stages.predict_onnx import PredictOnnx
 
     segmenter = OnnxSegmenter(arguments.onnx)
-    names, places = segmenter.classes, (arguments.images, None, arguments.list)
-    data = DataSet("folder", names, *places, max_side=arguments.max_side)
+    data = DataSet(
+        "folder", segmenter.classes, arguments.images, None, arguments.list, max_side=arguments.max_side
+    )
     job = Job(data, arguments.out, shard=arguments.shard)
     stage = PredictOnnx("predict", job, arguments.out, segmenter, arguments.crf)
     stage.check()

@@ -12,7 +12,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from icd.cli.flags import add_max_side, add_place
-from icd.errors import InputError
 from icd.files import read_list
 from icd.weights.registry import FOLDER
 
@@ -36,10 +35,7 @@ def run(arguments) -> int:
     from icd.stages.base import Job
     from icd.stages.saliency import Saliency
 
-    found = photographs_in(arguments.images)
-    ids = read_list(arguments.list) if arguments.list else list(found.values())
-    if not ids:
-        raise InputError(arguments.images, "photographs .jpg, .jpeg or .png", "none")
+    ids = read_list(arguments.list) if arguments.list else list(photographs_in(arguments.images).values())
     SaliencyModel(arguments.model)  # before anything is written: is it there, and what it should be?
     data = DataSet("folder", (), arguments.images, None, arguments.list, max_side=arguments.max_side)
     stage = Saliency("saliency", Job(data, arguments.out), arguments.out, tuple(ids), arguments.model)

@@ -62,6 +62,26 @@ def image_path(folder, image_id) -> Path:
     return usual
 
 
+def photograph_ids(folder) -> list:
+    """The ids of all photographs in a folder, sorted; names that begin with a dot, such as a Mac's `._` files, are none.
+
+    Raises
+    ------
+    InputError
+        There is no such folder, or two photographs of one name: nobody says which of them is meant.
+    """
+    if not Path(folder).is_dir():
+        raise InputError(folder, "a folder of photographs", "nothing there", _MISSING)
+    found = {}
+    for path in sorted(Path(folder).iterdir()):
+        if path.suffix in SUFFIXES and not path.name.startswith("."):
+            other = found.setdefault(unicodedata.normalize("NFC", path.stem), path)
+            if other != path:
+                shown = f"{other.name} and {path.name}"
+                raise InputError(folder, f"one photograph {path.stem}", shown, "Remove or rename one.")
+    return sorted(path.stem for path in found.values())
+
+
 def _is_file(path: Path) -> bool:
     try:
         return path.is_file()

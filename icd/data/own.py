@@ -7,14 +7,12 @@ folder of XML. The classes are the names in the tags, alphabetically, numbered f
 from __future__ import annotations
 
 import contextlib
-import os
 import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 
 from icd.classes import VOC_CLASSES, KnownClasses
-from icd.data.dataset import require_folder
-from icd.data.images import SUFFIXES
+from icd.data.images import photograph_ids
 from icd.data.tag_files import read_tag_csv
 from icd.data.tags import XmlTags, open_tags, read_tags
 from icd.errors import InputError, printable
@@ -56,7 +54,7 @@ def list_own(images, tags, classes) -> Listing:
     Parameters
     ----------
     images : str or os.PathLike
-        Folder of photographs, with any of `icd.data.images.SUFFIXES`.
+        Folder of photographs, of any suffix in `icd.data.images.SUFFIXES`.
     tags : str or os.PathLike
         Any source of `icd.data.tags`.
     classes : sequence of str
@@ -84,12 +82,19 @@ def list_own(images, tags, classes) -> Listing:
 
 
 def photographs_in(folder) -> dict:
-    """The ids of the photographs of a folder, alphabetically, by their names in Unicode's composed form."""
-    require_folder(folder)
-    with os.scandir(folder) as entries:
-        names = sorted(entry.name for entry in entries if not entry.name.startswith("."))
-    stems = (os.path.splitext(name) for name in names)
-    return {_plain(stem): stem for stem, suffix in stems if suffix in SUFFIXES}
+    """The ids of the photographs of a folder, alphabetically, by their names in Unicode's composed form.
+
+    Raises
+    ------
+    InputError
+        There is none, or as `icd.data.images.photograph_ids`.
+    """
+    ids = photograph_ids(folder)
+    if not ids:
+        names = sorted(entry.name for entry in Path(folder).iterdir() if not entry.name.startswith("."))
+        there = f"files such as {names[0]}" if names else "an empty folder"
+        raise InputError(folder, "photographs .jpg, .jpeg or .png", there, "Convert them to JPEG.")
+    return {_plain(image_id): image_id for image_id in ids}
 
 
 def own_classes(tags) -> tuple:
@@ -98,7 +103,8 @@ def own_classes(tags) -> tuple:
     Raises
     ------
     InputError
-        The tags are missing or damaged, name no class, the background, or more than 254.
+        The tags are missing or damaged, name no class, the background, or more than 254; or two names differ in nothing but
+        capitals and spaces.
     """
     found, source = KnownClasses(()), Path(tags)
     kind = source.suffix.lower()
@@ -122,7 +128,13 @@ def own_classes(tags) -> tuple:
             "tags with names of classes: <id>.xml of VOC" if source.is_dir() else "tags with names of classes"
         )
         raise InputError(source, wanted, "none")
-    return check_classes(sorted(found.unknown), source)
+    names = {}
+    for name in sorted(found.unknown):
+        other = names.setdefault(" ".join(name.casefold().split()), name)
+        if other != name:
+            remedy = "Write it in one way; or, if they are two classes, name all classes with --classes."
+            raise InputError(source, "one spelling for each class", f"{other!r} and {name!r}", remedy)
+    return check_classes(names.values(), source)
 
 
 def _plain(name: str) -> str:

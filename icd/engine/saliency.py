@@ -31,7 +31,7 @@ class SaliencyModel:
         ONNX file of one input float32 (1, 3, H, W), of any name, H and W fixed or free (then `SIDE`); the first output is
         the map (1, 1, h, w), others are side outputs.
     providers : sequence of str
-        ONNX Runtime's devices, the preferred one first.
+        ONNX Runtime's devices, the preferred one first; by default those that are there.
 
     Raises
     ------
@@ -39,7 +39,7 @@ class SaliencyModel:
         ONNX Runtime or the file is missing, or it is another network.
     """
 
-    def __init__(self, path, providers=("CPUExecutionProvider",)):
+    def __init__(self, path, providers=None):
         if not Path(path).is_file():
             raise InputError(
                 path, "a saliency network as U^2-Net, .onnx", "nothing there", explain("u2netp.onnx")

@@ -1,7 +1,7 @@
 """The stage that predicts without MXNet: the masks of an exported segmentation network for photographs that were never seen.
 
 OUT/masks/<id>.png     class numbers, with VOC's palette
-OUT/overlays/<id>.jpg  the photograph, at most `--max-side` pixels a side, under the colours of its mask, for people
+OUT/overlays/<id>.jpg  the photograph under the colours of its mask, for people
 """
 
 from __future__ import annotations
@@ -13,8 +13,7 @@ from typing import ClassVar
 from tqdm import tqdm
 
 from icd.bounded import enlarge_mask
-from icd.data.images import image_path, read_bounded
-from icd.data.own import photographs_in
+from icd.data.images import image_path, photograph_ids, read_bounded
 from icd.engine.predict import OnnxSegmenter
 from icd.errors import InputError
 from icd.files import mask_path, write_mask
@@ -43,7 +42,7 @@ class PredictOnnx(Stage):
     def ids(self):
         """The images of the list, or all photographs of the folder."""
         data = self.job.data
-        return data.ids if data.list else [*photographs_in(data.images).values()]
+        return data.ids if data.list else photograph_ids(data.images)
 
     def facts(self, label=""):
         """The model and the CRF."""
@@ -69,5 +68,6 @@ class PredictOnnx(Stage):
                 continue
             mask = self.segmenter.mask(image, self.crf)
             write_picture(self.overlays / f"{image_id}.jpg", overlay(image, mask))
-            # Last: it says that the image is done.
-            write_mask(mask_path(masks, image_id), enlarge_mask(mask, size))
+            write_mask(
+                mask_path(masks, image_id), enlarge_mask(mask, size)
+            )  # last: it says that the image is done

@@ -36,7 +36,7 @@ class Saliency(Stage):
         """The network."""
         return {"model": file_sha256(self.model)}
 
-    def supervision(self):
+    def supervision(self, label=""):
         """The network was trained on masks of salient objects."""
         return ("saliency",)
 

@@ -79,20 +79,23 @@ class Walk(Stage):
         for image_id in tqdm(ids, unit="image", desc=self.name, dynamic_ncols=True, disable=None):
             image, size = read_bounded(image_path(job.data.images, image_id), job.data.max_side)
             stack = refiner.spread(image, self._read(maps, image_id, size), **self.settings())
-            empty += write_walked(stack, size, masks, stacks, image_id)
-        for line in remarks(self.name, {"": empty}, len(ids)):
-            print(line)
+            empty += write_walked(stack, masks, stacks, image_id, size)
+        self._remark(empty, len(ids))
 
     def _read(self, maps, image_id, size):
         data = self.job.data
         scores = read_layout(find_score_maps(maps, image_id), size=size, num_classes=len(data.classes))
         return bounded_maps(scores, data.max_side)
 
+    def _remark(self, empty: int, images: int) -> None:
+        for line in remarks(self.name, {"": empty}, images):
+            print(line)
 
-def write_walked(stack, size, masks, stacks, image_id) -> bool:
-    """Write a label stack, and the mask of its strongest labels at the size of the photograph; whether the mask is empty."""
-    write_label_stack(score_maps_path(stacks, image_id), stack)
+
+def write_walked(stack, masks, stacks, image_id, size) -> bool:
+    """Write a label stack, and the mask of its strongest labels at the photograph's size; return whether it is empty."""
     mask = stack.mask()
+    write_label_stack(score_maps_path(stacks, image_id), stack)
     write_mask(mask_path(masks, image_id), enlarge_mask(mask, size))
     return is_empty(mask)
 
@@ -137,9 +140,7 @@ class WalkToBoundaries(Walk):
         walk = WalkImage(
             maps, self.layout, classes, self.boundaries, tuple(self.products().values()), self.settings()
         )
-        empty = sum(run_pool(walk, ids, self.job.workers, self.name))
-        for line in remarks(self.name, {"": empty}, len(ids)):
-            print(line)
+        self._remark(sum(run_pool(walk, ids, self.job.workers, self.name)), len(ids))
 
     def _boundary(self, image_id) -> Path:
         return boundary_path(self.boundaries, image_id)
@@ -165,4 +166,4 @@ class WalkImage:
             if error.where != "boundary":
                 raise
             raise InputError(path, error.expected, error.found) from None
-        return write_walked(stack, scores.size, *self.targets, image_id)
+        return write_walked(stack, *self.targets, image_id, stack.planes.shape[1:])

@@ -11,7 +11,7 @@ from PIL import Image
 from icd.classes import VOC_CLASSES
 from icd.data import catalogue
 from icd.data.catalogue import find_data_set
-from icd.data.own import list_own, own_classes
+from icd.data.own import list_own, own_classes, photographs_in
 from icd.data.tags import open_tags
 from icd.errors import InputError
 
@@ -115,3 +115,22 @@ def test_a_list_or_vocs_own_goes_before(photos, monkeypatch):
     assert find_data_set(places={"images": photos, "tags": tags}).name == "folder"
     (voc / "train_aug.txt").write_text("a\n")
     assert find_data_set(places={"images": photos, "tags": tags}).name == "voc"
+
+
+def test_two_spellings_of_a_class_are_refused(photos):
+    with pytest.raises(InputError, match="'Red Ant' and 'red  ant'.*--classes"):
+        own_classes(csv(photos, "a,red  ant", "b,Red Ant"))
+
+
+def test_two_photographs_of_one_name_are_refused(photos):
+    (photos / "b.JPG").rename(photos / "a.png")
+    with pytest.raises(InputError, match="one photograph a; found a.jpeg and a.png"):
+        photographs_in(photos)
+
+
+def test_a_folder_without_photographs_is_refused(tmp_path):
+    with pytest.raises(InputError, match="found an empty folder"):
+        photographs_in(tmp_path)
+    (tmp_path / "IMG_1.HEIC").touch()
+    with pytest.raises(InputError, match="files such as IMG_1.HEIC. Convert them to JPEG."):
+        photographs_in(tmp_path)
