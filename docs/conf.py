@@ -20,6 +20,8 @@ version = release = icd.__version__
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode"]
 html_theme = "furo"
 html_title = f"icd {release}"
+html_static_path = ["static"]
+html_css_files = ["site.css"]
 html_copy_source = False
 html_show_sphinx = False
 
@@ -38,6 +40,7 @@ autodoc_default_options = {
 }
 autodoc_typehints = "none"
 add_module_names = False
+toc_object_entries_show_parents = "hide"
 
 
 def setup(app):

@@ -15,6 +15,7 @@ import re
 
 BLOCK = re.compile(r"^```\{generated\} (\w+) ?(.*)\n```$", re.MULTILINE)
 WIDTH = 100  # of help texts
+_INTERNAL = ("if", "folder", "name_of_file")  # of a chain's line: where files go
 
 
 def expand(page: str) -> str:
@@ -81,16 +82,10 @@ def chain(name: str) -> str:
     rows = []
     for stage, line in read_chain(name).items():
         (kind, source), *settings = line.items()
-        needed = dict(settings).pop("if", None)
-        shown = ", ".join(f"{key} {value}" for key, value in settings if key not in ("if", "folder"))
-        rows.append(
-            (
-                f"`{stage}`",
-                f"`{kind}: {source}`",
-                shown + (f" (only with `--{needed.replace('_', '-')}`)" if needed else ""),
-            )
-        )
-    return table(("stage", "what it does", "settings"), rows)
+        shown = [f"`{key}: {value}`" for key, value in settings if key not in _INTERNAL]
+        shown += [f"only with `--{value.replace('_', '-')}`" for key, value in settings if key == "if"]
+        rows.append((f"`{stage}`", f"`{kind}: {source}`", ", ".join(shown)))
+    return table(("stage", "what it does", "settings, and what else it reads"), rows)
 
 
 def chains() -> str:
@@ -134,11 +129,12 @@ def published(name: str, *words: str) -> str:
         "network, start",
         "said by",
     )
-    return f"{title}.\n\n" + table(columns, [_published_row(entry) for entry in kept])
+    note = "Scores are mIoU in % unless they say otherwise; a question mark stands where the source says nothing."
+    return f"{title}. {note}\n\n" + table(columns, [_published_row(entry) for entry in kept])
 
 
 def _published_row(entry) -> tuple:
-    score = f"{entry.value:g}" + ("" if entry.metric == "mIoU" else f" ({entry.metric})")
+    score = str(float(entry.value)) + ("" if entry.metric == "mIoU" else f" ({entry.metric})")
     crf = {True: "yes", False: "no", None: "?"}[entry.crf]
     extra = "?" if entry.extra is None else ", ".join(entry.extra) or "–"
     start = ", ".join(text for text in (entry.network, entry.initial_weights) if text) or "?"

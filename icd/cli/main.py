@@ -12,13 +12,13 @@ from icd.errors import InputError, os_error_text, printable
 
 COMMANDS = {
     "doctor": "say what is installed and which devices work",
-    "data": "prepare VOC's lists, check a folder, write the embedded set",
+    "data": "prepare VOC's or COCO's lists, check a folder, draw the embedded set",
     "superpixels": "make raw superpixels, or merge them by deep features",
-    "run": "a published pipeline: train, localize, make masks, score, report",
-    "plan": "what a pipeline would do, what of it is done, and how long the rest takes",
+    "run": "run a published pipeline: train, localize, make masks, score, report",
+    "plan": "show what a pipeline would do, what is done, and about how long the rest takes",
     "seeds": "make seeds from score maps, ours or those of the originals",
     "evaluate": "score masks or score maps against the truth",
-    "compare": "one table of several runs",
+    "compare": "make one table of several runs",
     "report": "write a run's report.html",
     "export": "write score maps or masks in another project's layout",
     "export-onnx": "write a run's network for ONNX Runtime, which needs no MXNet",
