@@ -1,4 +1,4 @@
-"""A published pipeline in one command: all stages of a chain, from photographs and tags to scores and a report.
+"""Run a published pipeline: all stages of a chain, from photographs and tags to scores and a report.
 
 Without any path the run uses VOC 2012 if `icd data prepare` has put it into ./data/VOC2012, else the small embedded data set
 (scenes drawn by this package, a small network trained from scratch, a few minutes on a CPU). `icd run CHAIN --help` lists the
