@@ -83,6 +83,7 @@ setup(
         os.environ.get("ICD_MXNET", ""), WHEELS["has_screen_libraries"]()
     ),
     extras_require={
+        "docs": WHEELS["DOCS"],
         "onnx": WHEELS["ONNX"],
         "test": [
             "pytest>=7",

@@ -1,4 +1,4 @@
-"""`icd data prepare|coco|check|embedded`: lists from the user's VOC or COCO, a folder checked, the embedded set drawn."""
+"""`icd data prepare|coco|check|embedded`: make the lists of your VOC or COCO, check a folder, draw the embedded set."""
 
 from __future__ import annotations
 

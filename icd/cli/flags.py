@@ -71,7 +71,7 @@ def add_place(parser, name: str, more: str = "", original=False, **options) -> N
     parser.add_argument(
         *(names[::-1] if original else names),
         dest=name.replace("-", "_"),
-        help=f"{meaning} {more}".strip(),
+        help=meaning + ("" if more[:1] in (":", ",", ";", "") else " ") + more,
         **options,
     )
 

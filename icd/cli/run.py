@@ -1,4 +1,4 @@
-"""A published pipeline in one command: all stages of a chain, from photographs and tags to scores and a report.
+"""Run a published pipeline: all stages of a chain, from photographs and tags to scores and a report.
 
 Without any path the run uses VOC 2012 if `icd data prepare` has put it into ./data/VOC2012, else the small embedded data set
 (scenes drawn by this package, a small network trained from scratch, a few minutes on a CPU). `icd run CHAIN --help` lists the
@@ -48,7 +48,7 @@ class ChainHelp(argparse.Action):
 
 def add_arguments(parser) -> None:
     """Declare the chain and the flags."""
-    parser.add_argument("chain", help="a published pipeline, such as icd, or a YAML file of stages")
+    parser.add_argument("chain", help="name of a published pipeline, such as icd, or a YAML file of stages")
     add_flags(parser)
 
 
@@ -76,7 +76,7 @@ def _add_original(group, original) -> None:
     add("--num-cls", type=int, help="foreground classes [the number of names in --classes]")
     add("--image-size", type=int, help="side of the training crop [the recipe's; ICD: 321]")
     add("--batch-size", type=int, help="images a step, over all devices [the recipe's; ICD: 32]")
-    add("--learning-rate", type=float, help="at the start [the recipe's; ICD: 0.001]")
+    add("--learning-rate", type=float, help="learning rate at the start [the recipe's; ICD: 0.001]")
     add("--num-epoch", type=int, help="passes over the list [the recipe's; ICD: 20]")
     add(
         "--begin-epoch",
@@ -89,8 +89,8 @@ def _add_original(group, original) -> None:
     add("--num-save", type=at_least(1), help="newest checkpoints kept [5]")
     add("--log-frequency", type=at_least(1), help="steps between two lines of the log [5]")
     add("--gpus", help="GPU numbers such as 0,1; '' for the CPU [0,1, or the CPU where there is no GPU]")
-    add("--use-sal", action="store_true", help="also make the seeds that use saliency")
-    add("--only-gen-seeds", action="store_true", help="make seeds from score maps that are there already")
+    add("--use-sal", action="store_true", help="also make seeds with saliency")
+    add("--only-gen-seeds", action="store_true", help="make seeds from existing score maps")
 
 
 def _add_ours(group, original) -> None:
@@ -114,9 +114,9 @@ def _add_ours(group, original) -> None:
     add("--masks", type=Path, help="chain segment: folder of masks <id>.png to train on, of any program")
     add("--network", help="segmentation network: deeplab_v1, deeplab_aspp, deeplab_v2, largefov, or gluoncv:NAME such as "
         "gluoncv:deeplab_resnet101_voc [the chain's]")  # fmt: skip
-    add("--backbone", help="of everything that is trained [the method's own; small for the embedded set]")
+    add("--backbone", help="of everything that the run trains [the method's own; small for the embedded set]")
     add("--recipe", help="published run whose hyper-parameters are the defaults [voc]")
-    add("--seed", type=at_least(0), default=0, help="of everything random [0]")
+    add("--seed", type=at_least(0), default=0, help="seed of everything random [0]")
     add("--resume", action="store_true", help="go on where an earlier run with the same flags stopped")
     add("--workers", type=at_least(0), default=2, help="loader processes; 0 loads in the main process [2]")
     add_max_side(group)
@@ -128,12 +128,12 @@ def _add_ours(group, original) -> None:
         help="comma-separated class names to score besides background; others count as ignored",
     )
     add("--choose-epoch", choices=("last", "best"),
-        help="whose weights localize: best is chosen with the true masks, as DRS's authors do [last]")  # fmt: skip
+        help="the epoch whose weights localize; the true masks choose the best one, as DRS's authors do [last]")  # fmt: skip
     add("--threshold", "--cam-threshold", type=float, help="background threshold of the seeds, a share of a map's maximum, for "
         "rules that have one; the slider in report.html finds it by eye [the method's own]")  # fmt: skip
     add("--no-crf", action="store_true", help="leave out the seeds with CRF")
     add("--crf-preset", choices=sorted(CRF_PRESETS), help="parameters of the CRF [icd]")
-    add("--crf-backend", choices=("native", "pydensecrf"), help="[native]")
+    add("--crf-backend", choices=("native", "pydensecrf"), help="whose CRF [native]")
     add(
         "--config",
         type=Path,
@@ -145,7 +145,7 @@ def _add_ours(group, original) -> None:
 
 def _add_selection(group) -> None:
     add = group.add_argument
-    add("--until", metavar="STAGE", help="the last stage to do")
+    add("--until", metavar="STAGE", help="stop after this stage")
     add("--only", action="append", default=[], metavar="STAGE", help="do this stage alone; may be repeated")
     add(
         "--redo",
@@ -154,10 +154,10 @@ def _add_selection(group) -> None:
         metavar="STAGE",
         help="make this stage, and all that read it, anew",
     )
-    add("--take", action="append", default=[], metavar="STAGE=PATH", help="somebody else's files, or weights, in the place of "
-        "a stage; may be repeated")  # fmt: skip
-    add("--shard", type=str, default="1/1", help="K/N: of the stages that work image by image only every N-th image, from "
-        "the K-th on; afterwards the same command without --shard scores them all")  # fmt: skip
+    add("--take", action="append", default=[], metavar="STAGE=PATH", help="take somebody else's files, or weights, in the "
+        "place of a stage; may be repeated")  # fmt: skip
+    add("--shard", type=str, default="1/1", help="K/N: in stages that work image by image do only every N-th image, "
+        "from the K-th on; afterwards the same command without --shard scores all images")  # fmt: skip
 
 
 def run(arguments) -> int:

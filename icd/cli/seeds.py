@@ -36,7 +36,7 @@ def add_arguments(parser) -> None:
         "--threshold", "--cam-threshold", type=float, help=f"share of the maximum, rule cam [{CAM_THRESHOLD}]"
     )
     add("--crf-preset", choices=sorted(CRF_PRESETS), default="icd", help="parameters of the CRF [icd]")
-    add("--crf-backend", choices=("native", "pydensecrf"), default="native", help="[native]")
+    add("--crf-backend", choices=("native", "pydensecrf"), default="native", help="whose CRF [native]")
     add_max_side(parser)
     add("--workers", type=at_least(0), default=2, help="processes [2]")
 

@@ -255,7 +255,7 @@ def pairs_of(labels, radius: int) -> Pairs:
 
 
 def displacement_errors(field, radius: int) -> tuple:
-    """|delta| for pairs of the background and |delta - d| for pairs of a class, delta = D(s) - D(s + d); (n, D, ..) each."""
+    """``|delta|`` for background pairs, ``|delta - d|`` for pairs of a class, delta = D(s) - D(s + d); (n, D, ..) each."""
     delta = sources(field, radius).expand_dims(2) - destinations(field, radius, axis=2)
     d = mx.nd.array(path_offsets(radius).T, field.context).reshape((1, 2, -1, 1, 1))
     return delta.abs().sum(axis=1), mx.nd.broadcast_sub(delta, d).abs().sum(axis=1)

@@ -1,9 +1,11 @@
 """The stage that trains: a method, a refiner or a segmenter, from where it stands to the end of its recipe.
 
-<folder>/checkpoints/epoch-0019/     the training's state
-<folder>/<model>-0019.params         the final weights, by the original's name; with --choose-epoch best those of the best
-                                     epoch, and epochs.json says how good each was
-<folder>/losses.jsonl, tensorboard/  the training's log
+======================================  ================================================================================
+`<folder>/checkpoints/epoch-0019/`      the training's state
+`<folder>/<model>-0019.params`          the final weights, by the original's name; with `--choose-epoch best` those of the
+                                        best epoch, and epochs.json says how good each was
+`<folder>/losses.jsonl, tensorboard/`   the training's log
+======================================  ================================================================================
 """
 
 from __future__ import annotations
