@@ -28,7 +28,7 @@ demo: $(VENV)/installed
 	$(BIN)/python run_icd.py --resume
 
 test: $(VENV)/installed-for-tests
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --durations 25 $(ARGS)
 
 lint: $(VENV)/installed-for-tests
 	$(BIN)/ruff check .

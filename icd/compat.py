@@ -7,6 +7,7 @@ wheels. Out: the module ``mx``, loaded on first use so that a program can look a
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import importlib.util
 import re
@@ -15,6 +16,7 @@ import warnings
 from pathlib import Path
 
 import numpy
+from PIL import ImageFile
 
 from icd import wheels
 from icd.errors import InputError
@@ -188,7 +190,7 @@ def load_gluoncv():
     if importlib.util.find_spec("gluoncv") is None:
         raise MXNetUnavailable("gluoncv", wanted, "not installed", f"Run: pip install '{wheels.GLUONCV}'")
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), _strict_pillow():
             warnings.simplefilter("ignore")
             import gluoncv
             import gluoncv.model_zoo  # raises what the package itself passes over in silence
@@ -196,6 +198,16 @@ def load_gluoncv():
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise MXNetUnavailable("gluoncv", wanted, reason[:300], _gluoncv_remedy(reason)) from error
     return gluoncv
+
+
+@contextlib.contextmanager
+def _strict_pillow():
+    """Keep Pillow's process-wide switch as it was: GluonCV makes it read cut-off files as if they were whole."""
+    before = ImageFile.LOAD_TRUNCATED_IMAGES
+    try:
+        yield
+    finally:
+        ImageFile.LOAD_TRUNCATED_IMAGES = before
 
 
 def _gluoncv_remedy(reason: str) -> str:

@@ -7,7 +7,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from icd.data.images import image_path, read_image
+from icd.bounded import MAX_SIDE, bounded_maps
+from icd.classes import voc_palette
+from icd.data.images import image_path, read_bounded
 from icd.files import read_mapped_classes, read_score_maps, score_maps_path, write_atomic
 from icd.grid import maps_on_image, positive_share
 
@@ -38,6 +40,31 @@ def heat_map(share: np.ndarray, photograph=None) -> np.ndarray:
     return cv2.addWeighted(colours, 0.65, gray, 0.35, 0)
 
 
+def overlay(photograph: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """A photograph under the colours of its mask; the background stays as it is.
+
+    Parameters
+    ----------
+    photograph : numpy.ndarray, shape (H, W, 3), uint8
+        RGB.
+    mask : numpy.ndarray, shape (H, W), uint8
+        Class numbers.
+
+    Returns
+    -------
+    numpy.ndarray, shape (H, W, 3), uint8
+        RGB.
+    """
+    blended = cv2.addWeighted(np.ascontiguousarray(photograph), 0.5, voc_palette()[mask], 0.5, 0)
+    return np.where((mask > 0)[..., None], blended, photograph)
+
+
+def write_picture(path, picture: np.ndarray) -> None:
+    """Write a picture (H, W, 3), uint8 RGB, as the suffix of its name says; atomically."""
+    _, content = cv2.imencode(Path(path).suffix, np.ascontiguousarray(picture[..., ::-1]))
+    write_atomic(path, content.tobytes())
+
+
 def picture_row(columns) -> np.ndarray:
     """Pictures of one size side by side, scaled to `ROW_HEIGHT`."""
     row = np.concatenate(list(columns), axis=1)
@@ -52,8 +79,7 @@ def write_rows(path, rows) -> None:
         cv2.copyMakeBorder(row, 0, 0, 0, width - row.shape[1], cv2.BORDER_CONSTANT, value=white)
         for row in rows
     ]
-    _, content = cv2.imencode(".jpg", np.concatenate(rows)[..., ::-1])
-    write_atomic(path, content.tobytes())
+    write_picture(path, np.concatenate(rows))
 
 
 def write_class_pictures(target, ids, image_root, map_folders) -> None:
@@ -75,7 +101,8 @@ def write_class_pictures(target, ids, image_root, map_folders) -> None:
             continue
         of_class = rows.setdefault(int(classes[0]), [])
         if len(of_class) < ROWS_OF_A_CLASS:
-            image, scores = read_image(image_path(image_root, image_id)), map(read_score_maps, paths)
+            image, _ = read_bounded(image_path(image_root, image_id), MAX_SIDE)
+            scores = (bounded_maps(read_score_maps(path), MAX_SIDE) for path in paths)
             maps = (heat_map(positive_share(maps_on_image(one))[0], image) for one in scores)
             of_class.append(picture_row([image, *maps]))
     for number, of_class in rows.items():

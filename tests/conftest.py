@@ -18,18 +18,24 @@ settings.load_profile("icd")
 
 _parity_rows = []
 MEMORY_TO_COLLECT = 2 << 30  # bytes
+_kept = 0  # bytes that the last collection left: collecting takes a while, so it waits until there is something to collect
 
 
 @pytest.fixture(autouse=True)
 def networks_released():
     """Gluon's blocks refer to themselves in circles: without a collection now and then, networks of 400 MB pile up."""
     yield
+    global _kept
+    if _resident() > max(MEMORY_TO_COLLECT, 1.25 * _kept):
+        gc.collect()
+        ctypes.CDLL(None).malloc_trim(0)  # else the C library keeps what was freed
+        _kept = _resident()
+
+
+def _resident() -> int:
+    """Bytes of memory that this process takes; 0 where the system does not say."""
     statistics = Path("/proc/self/statm")
-    if statistics.is_file():
-        pages = int(statistics.read_text().split()[1])
-        if pages * os.sysconf("SC_PAGE_SIZE") > MEMORY_TO_COLLECT:
-            gc.collect()
-            ctypes.CDLL(None).malloc_trim(0)  # else the C library keeps what was freed
+    return int(statistics.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") if statistics.is_file() else 0
 
 
 @pytest.fixture(scope="session")

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
+from functools import partial
 from pathlib import Path
 
 from tqdm import tqdm
 
-from icd.cli.flags import add_place, at_least
+from icd.cli.flags import add_max_side, add_place, at_least
+from icd.data.catalogue import find_data_set
 from icd.data.check import RunFolders, check_run
 from icd.data.dataset import require_folder
 from icd.data.embedded import prepare_embedded
 from icd.data.images import image_path
 from icd.data.voc import derive_lists, link_folders
 from icd.errors import InputError
-from icd.files import read_classes, read_list, write_atomic
+from icd.evaluate.findings import Findings, count_findings, no_findings
+from icd.evaluate.tally import map_on_cores
+from icd.files import mask_path, read_classes, read_list, read_mask_and_palette, write_atomic
 from icd.provenance import available_cores
+
+_CHUNK = 32  # masks that a process reads at once
 
 
 def add_arguments(parser) -> None:
@@ -116,10 +123,13 @@ def _coco(arguments) -> int:
 
 
 def _add_check(parser) -> None:
-    for name in ("images", "tags", "list"):
+    for name in ("images", "tags"):
         add_place(parser, name, required=True)
-    for name in ("classes", "superpixels", "saliency", "truth"):
+    add_place(parser, "list", "[all photographs with tags]")
+    add_place(parser, "classes", "[voc; without --list the names in --tags, alphabetically]")
+    for name in ("superpixels", "saliency", "truth"):
         add_place(parser, name)
+    add_max_side(parser)
     parser.add_argument(
         "--workers", type=at_least(0), default=available_cores(), help="processes (default: all cores)"
     )
@@ -127,15 +137,14 @@ def _add_check(parser) -> None:
 
 
 def _check(arguments) -> int:
+    names = ("images", "tags", "list", "classes", "superpixels", "saliency", "truth")
+    data = find_data_set("folder", {name: getattr(arguments, name) for name in names})
+    if data.list is None:
+        print(f"{data.images}: {data.listing}")
     folders = RunFolders(
-        arguments.images,
-        arguments.tags,
-        arguments.superpixels,
-        arguments.saliency,
-        arguments.truth,
-        read_classes(arguments.classes),
+        data.images, data.tags, data.superpixels, data.saliency, data.truth, data.classes, arguments.max_side
     )
-    ids = read_list(arguments.list)
+    ids = data.ids
     faulty = count = 0
     progress = tqdm(check_run(folders, ids, arguments.workers), total=len(ids), unit="image", disable=None)
     for problems in progress:
@@ -146,7 +155,30 @@ def _check(arguments) -> int:
     print(
         f"{len(ids)} images checked: " + (f"{count} problems in {faulty} of them" if count else "all is well")
     )
+    for remark in _remarks(data.truth, ids, len(data.classes), arguments.workers):
+        print(remark)
     return 2 if count else 0
+
+
+def _remarks(truth, ids, classes: int, workers: int) -> list:
+    """What is doubtful in masks that can be read: ignored pixels, colours of other classes."""
+    if truth is None:
+        return []
+    chunks = [ids[start : start + _CHUNK] for start in range(0, len(ids), _CHUNK)]
+    found = list(map_on_cores(partial(_findings, truth, classes), chunks, max(1, workers)))
+    images, counts, colours = (sum(part) for part in zip(*found))
+    return Findings(images, counts, colours).sentences()
+
+
+def _findings(truth, classes: int, ids) -> tuple:
+    """The number of masks that can be read, and the sums of their `count_findings`."""
+    images, (counts, colours) = 0, no_findings(classes)
+    for image_id in ids:
+        with contextlib.suppress(InputError):  # which the check has named
+            mask, palette = read_mask_and_palette(mask_path(truth, image_id))
+            more = count_findings(mask, palette, mask, None, classes)
+            images, counts, colours = images + 1, counts + more[0], colours + more[1]
+    return images, counts, colours
 
 
 def _embedded(arguments) -> int:

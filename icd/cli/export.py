@@ -16,7 +16,8 @@ from icd.data.tags import open_tags
 from icd.evaluate.archive import COMPETITIONS, write_voc_archive
 from icd.evaluate.tally import map_on_cores
 from icd.files import read_classes, read_list
-from icd.foreign.layouts import LAYOUTS, find_score_maps, read_layout, write_layout
+from icd.foreign import LAYOUTS
+from icd.foreign.layouts import find_score_maps, read_layout, write_layout
 from icd.provenance import write_derived_run
 
 _CHUNK = 8

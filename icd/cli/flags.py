@@ -8,10 +8,11 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from icd.bounded import MAX_SIDE
 from icd.errors import InputError
 
 PLACES = {
-    "images": ("image-root", "folder of photographs <id>.jpg"),
+    "images": ("image-root", "folder of photographs <id>.jpg, .JPG, .jpeg, .png"),
     "tags": ("annotation-root", "folder of <id>.xml, or one file of tags (.npy, .json, .csv, .txt)"),
     "list": ("data-list", "text file, one id a line"),
     "classes": (None, "voc, coco, or a text file of class names"),
@@ -22,6 +23,17 @@ PLACES = {
     "out": ("snapshot", "folder for everything that is made"),
 }
 """Places that commands read and write, by the name of their flag: the original's name, and what they are."""
+
+
+def add_max_side(parser) -> None:
+    """Declare the flag of the size at which photographs are worked on."""
+    parser.add_argument(
+        "--max-side",
+        type=at_least(8),
+        default=MAX_SIDE,
+        help="pixels: photographs with a longer side are worked on at this size; masks come back at the photographs' own "
+        f"[{MAX_SIDE}]",
+    )
 
 
 class HelpFormatter(argparse.RawDescriptionHelpFormatter):
@@ -62,6 +74,17 @@ def add_place(parser, name: str, more: str = "", original=False, **options) -> N
         help=meaning + ("" if more[:1] in (":", ",", ";", "") else " ") + more,
         **options,
     )
+
+
+def classes_of_maps(arguments) -> tuple:
+    """The class names that `--classes` gives, else those of the run that made `--maps`, else VOC's."""
+    from icd.files import read_classes
+    from icd.provenance import run_of
+
+    classes = read_classes(arguments.classes)
+    if arguments.classes is None:
+        classes = tuple(run_of(arguments.maps).get("classes") or classes)
+    return classes
 
 
 def at_least(least: int):

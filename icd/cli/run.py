@@ -14,7 +14,7 @@ from pathlib import Path
 import yaml
 
 from icd.classes import evaluated_numbers
-from icd.cli.flags import HelpFormatter, add_place, at_least, plain_name, shard
+from icd.cli.flags import HelpFormatter, add_max_side, add_place, at_least, plain_name, shard
 from icd.errors import InputError
 
 RECIPE_FLAGS = ("image_size", "batch_size", "num_epoch", "learning_rate")
@@ -25,9 +25,11 @@ SETTING_FLAGS = (
     "crf_preset",
     "crf_backend",
     "choose_epoch",
+    "threshold",
     "num_save",
     "log_frequency",
 )
+OTHER_BACKBONE = "mobilenet_v2"  # the smallest that is fine-tuned on a CPU
 MAIN_FLAGS = {"model": "train", "begin_epoch": "train", "map_type": "maps"}  # for the stage of this name
 
 
@@ -67,7 +69,8 @@ def _add_original(group, original) -> None:
     add_place(
         group, "saliency", ", used with --use-sal, and by eps always [data/saliency/saliency_aug]", original
     )
-    add_place(group, "list", ": the images to train on [data/VOC2012/train_aug.txt]", original)
+    add_place(group, "list", ": the images to train on [data/VOC2012/train_aug.txt; own photographs: all with tags]",
+              original)  # fmt: skip
     add("--model", type=plain_name, help="beginning of the names of weight files [<backbone>_<method>]")
     add("--pretrained", type=Path, help="backbone weights, .params [where `icd weights` looks for them]")
     add("--num-cls", type=int, help="foreground classes [the number of names in --classes]")
@@ -98,7 +101,7 @@ def _add_ours(group, original) -> None:
     add(
         "--data", choices=sorted(CATALOGUE), help="a data set of the catalogue [what the other flags suggest]"
     )
-    add_place(group, "classes", "[voc]", original)
+    add_place(group, "classes", "[voc; without --list the names in --tags, alphabetically]", original)
     add_place(group, "truth", "[data/VOC2012/SegmentationClassAug]", original)
     add_place(group, "truth-list", "[--infer-list]", original)
     add("--infer-list", type=Path, help="ids to localize and to make masks of [--list]")
@@ -116,6 +119,7 @@ def _add_ours(group, original) -> None:
     add("--seed", type=at_least(0), default=0, help="seed of everything random [0]")
     add("--resume", action="store_true", help="go on where an earlier run with the same flags stopped")
     add("--workers", type=at_least(0), default=2, help="loader processes; 0 loads in the main process [2]")
+    add_max_side(group)
     add("--infer-size", type=at_least(8), help="cam and icd: side of the inference frame [513]")
     add("--infer-batch", type=at_least(1), help="images a step of inference, where they can be batched [4]")
     add("--map-type", choices=("float32", "float16"), help="type of the stored score maps [float32]")
@@ -125,10 +129,16 @@ def _add_ours(group, original) -> None:
     )
     add("--choose-epoch", choices=("last", "best"),
         help="the epoch whose weights localize; the true masks choose the best one, as DRS's authors do [last]")  # fmt: skip
+    add("--threshold", "--cam-threshold", type=float, help="background threshold of the seeds, a share of a map's maximum, for "
+        "rules that have one; the slider in report.html finds it by eye [the method's own]")  # fmt: skip
     add("--no-crf", action="store_true", help="leave out the seeds with CRF")
     add("--crf-preset", choices=sorted(CRF_PRESETS), help="parameters of the CRF [icd]")
     add("--crf-backend", choices=("native", "pydensecrf"), help="whose CRF [native]")
-    add("--config", type=Path, help="YAML file of entries as for --set")
+    add(
+        "--config",
+        type=Path,
+        help="YAML file of entries as for --set; for VWE and VWL also their own configs/voc.yaml",
+    )
     add("--set", action="append", default=[], metavar="[STAGE.]KEY=VALUE", help="a recipe entry or a stage's setting, of "
         "one stage or of all that have it; may be repeated")  # fmt: skip
 
@@ -152,13 +162,14 @@ def _add_selection(group) -> None:
 
 def run(arguments) -> int:
     """Carry out the command."""
-    from icd.stages.facts import finish
+    from icd.stages.facts import finish, write_own
     from icd.stages.runner import run_stages
     from icd.stages.score import Score
 
     stages, selection = make_stages(arguments)
     selected = run_stages(stages, selection)
     job = stages[0].job
+    write_own(job)
     if job.shard == (1, 1) and any(isinstance(stage, Score) for stage in selected):
         report = finish(arguments.chain, stages, selected)
         print(f"Report: {report}")
@@ -182,7 +193,10 @@ def make_stages(arguments) -> tuple:
     from icd.stages.seeds import Seeds
 
     lines = read_chain(arguments.chain)
+    entries = _config_entries(arguments)
     data = _data_set(arguments)
+    if data.list is None and not (arguments.backbone or arguments.pretrained):
+        data = dataclasses.replace(data, backbone=_backbone_at_hand(lines))
     out = arguments.out or Path("snapshot") / Path(arguments.chain).stem
     resume = arguments.resume or arguments.begin_epoch > 0
     job = Job(
@@ -195,7 +209,7 @@ def make_stages(arguments) -> tuple:
         shard(arguments.shard),
         arguments.ignore_unknown_tags,
     )
-    stages = build_chain(arguments.chain, job, _changes(arguments, data, lines))
+    stages = build_chain(arguments.chain, job, _changes(arguments, data, lines, entries))
     only = tuple(arguments.only)
     if arguments.only_gen_seeds:
         only = tuple(s.name for s in stages if isinstance(s, Seeds) or s.kind == "score")
@@ -220,35 +234,75 @@ def _data_set(arguments):
         "masks",
     )
     data = find_data_set(arguments.data, {name: getattr(arguments, name) for name in names})
+    if data.list is None:
+        _say_own(data)
     if data.name == "embedded" and arguments.data is None:
         print(f"No data set given: using the embedded one in {data.images.parent}")
     if arguments.num_cls not in (None, len(data.classes)):
         expected = f"{len(data.classes)}, as many as there are class names"
         raise InputError("--num-cls", expected, str(arguments.num_cls), "Give their names with --classes.")
-    return dataclasses.replace(data, sample=arguments.num_sample)
+    return dataclasses.replace(data, sample=arguments.num_sample, max_side=arguments.max_side)
 
 
-def _changes(arguments, data, lines):
+def _backbone_at_hand(lines):
+    """For own photographs: MobileNetV2 where its weights are here, a chain's own are not, and all its trainings know it."""
+    from icd.engine.build import find_trainable
+    from icd.weights.registry import pretrained_of
+
+    kinds = [find_trainable(line["train"]) for line in lines.values() if line.get("train")]
+    missing = any(kind.backbone and not _is_there(pretrained_of(kind.backbone)) for kind in kinds)
+    known = all(OTHER_BACKBONE in kind.recipes for kind in kinds)
+    if not (kinds and missing and known and _is_there(pretrained_of(OTHER_BACKBONE))):
+        return None
+    print(f"--backbone {OTHER_BACKBONE}: its weights are here, those of {kinds[0].backbone} are not")
+    return OTHER_BACKBONE
+
+
+def _is_there(path) -> bool:
+    return path is not None and path.is_file()
+
+
+def _say_own(data) -> None:
+    """Say which list and classes follow from the files, since they decide what the numbers in masks mean."""
+    numbered = ", ".join(f"{number} {name}" for number, name in enumerate(data.classes, 1))
+    print(f"{data.images}: {data.listing}")
+    print(f"Classes: {numbered}")
+
+
+def _config_entries(arguments) -> dict:
+    """What `--config` says: entries as for --set; VWE's own file also stands for flags that are not given."""
+    from icd.foreign import vwe_config
+
+    if not arguments.config:
+        return {}
+    content = read_recipe_file(arguments.config)
+    if arguments.chain not in vwe_config.CHAINS or not vwe_config.is_vwe_config(content):
+        return content
+    found = vwe_config.translate(content, trains_words=arguments.chain != "vwe_baseline")
+    for flag, value in found.flags.items():
+        if getattr(arguments, flag) is None:
+            setattr(arguments, flag, value)
+    if found.unused:
+        print(f"{arguments.config}: not used here: {', '.join(found.unused)}")
+    return found.entries
+
+
+def _changes(arguments, data, lines, entries):
     """What the flags change in the chain, the later ones winning: --config, --set, the flags of their own."""
     from icd.stages.chain import Changes
 
-    entries = read_recipe_file(arguments.config) if arguments.config else {}
-    for text in arguments.set:
-        key, value = _pair("--set", text)
-        try:
-            entries[key] = yaml.safe_load(value)
-        except yaml.YAMLError:
-            raise InputError("--set", "KEY=VALUE with a value in YAML", repr(text)) from None
+    given = dict(_set_entry(text) for text in arguments.set)
+    flags = {name: getattr(arguments, name) for name in (*RECIPE_FLAGS, *SETTING_FLAGS)}
+    given.update({name: value for name, value in flags.items() if value is not None})
+    # What the command line says of all stages is later than what the file says of one.
+    entries = {key: value for key, value in entries.items() if key.rpartition(".")[2] not in given}
     everywhere, stages = {}, {}
-    for key, value in entries.items():
-        stage, dot, entry = str(key).partition(".")
+    for key, value in {**entries, **given}.items():
+        stage, dot, entry = key.partition(".")
         if dot:
             stages.setdefault(stage, {})[entry] = value
         else:
             everywhere[stage] = value
-    for name in (*RECIPE_FLAGS, *SETTING_FLAGS):
-        if getattr(arguments, name) is not None:
-            everywhere[name] = getattr(arguments, name)
     for name, stage in MAIN_FLAGS.items():
         if getattr(arguments, name) and stage in lines:
             stages.setdefault(stage, {})[name] = getattr(arguments, name)
@@ -257,6 +311,14 @@ def _changes(arguments, data, lines):
         stages.setdefault("segment", {})["trainable"] = arguments.network
     taken = {stage: Path(path) for stage, path in (_pair("--take", text) for text in arguments.take)}
     return Changes(everywhere, stages, arguments.recipe, arguments.backbone, arguments.pretrained, taken)
+
+
+def _set_entry(text: str) -> tuple:
+    key, value = _pair("--set", text)
+    try:
+        return key, yaml.safe_load(value)
+    except yaml.YAMLError:
+        raise InputError("--set", "KEY=VALUE with a value in YAML", repr(text)) from None
 
 
 def _mask_settings(arguments, data, lines) -> dict:

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from icd.cli.flags import add_place, at_least
+from icd.cli.flags import add_max_side, add_place, at_least, classes_of_maps
 from icd.errors import InputError
-from icd.files import read_classes
 from icd.provenance import run_of, supervision_of, write_derived_run
 
 NEEDED = {"crf": "images", "sal": "saliency"}
@@ -38,6 +37,7 @@ def add_arguments(parser) -> None:
     )
     add("--crf-preset", choices=sorted(CRF_PRESETS), default="icd", help="parameters of the CRF [icd]")
     add("--crf-backend", choices=("native", "pydensecrf"), default="native", help="whose CRF [native]")
+    add_max_side(parser)
     add("--workers", type=at_least(0), default=2, help="processes [2]")
 
 
@@ -49,11 +49,14 @@ def run(arguments) -> int:
 
     variants = tuple(arguments.variants.split(","))
     _check(arguments, variants)
-    classes = read_classes(arguments.classes)
-    if arguments.classes is None:
-        classes = tuple(run_of(arguments.maps).get("classes") or classes)
     data = DataSet(
-        "folder", classes, arguments.images, arguments.tags, arguments.list, saliency=arguments.saliency
+        "folder",
+        classes_of_maps(arguments),
+        arguments.images,
+        arguments.tags,
+        arguments.list,
+        saliency=arguments.saliency,
+        max_side=arguments.max_side,
     )
     job = Job(data, arguments.out, workers=arguments.workers)
     stage = Seeds(
@@ -95,10 +98,10 @@ def _given_maps(arguments, job):
 def _facts(arguments, stage) -> dict:
     """What the seeds differ in from the score maps' run, for `run.json`."""
     rule, variants = stage.source.rules[arguments.rule], stage.variants
-    threshold = rule.policy
-    if rule.threshold is not None and arguments.threshold is not None:
-        threshold = f"fixed {arguments.threshold:g} of the maximum"
-    facts = {"threshold_policy": threshold, "crf": stage.crf_preset if "crf" in variants else None}
+    facts = {
+        "threshold_policy": rule.policy_at(arguments.threshold),
+        "crf": stage.crf_preset if "crf" in variants else None,
+    }
     source = run_of(arguments.maps)
     if source:
         training = supervision_of(source, "nocrf") or []

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from icd.cli.flags import add_place, at_least
+from icd.cli.flags import add_max_side, add_place, at_least
 
 
 def add_arguments(parser) -> None:
@@ -26,6 +26,7 @@ def add_arguments(parser) -> None:
         add_place(action, "images", required=True)
         add_place(action, "list", required=True)
         action.add_argument("--out", "--target", type=Path, required=True, help="folder of <id>.png to write")
+        add_max_side(action)
         action.add_argument("--workers", type=at_least(0), default=2, help="processes [2]")
 
 
@@ -36,7 +37,7 @@ def run(arguments) -> int:
     from icd.stages.base import Job
     from icd.stages.superpixels import Superpixels
 
-    data = DataSet("folder", VOC_CLASSES, arguments.images, None, arguments.list)
+    data = DataSet("folder", VOC_CLASSES, arguments.images, None, arguments.list, max_side=arguments.max_side)
     merging = {}
     if arguments.action == "merge":
         merging = {name: getattr(arguments, name) for name in ("limit", "backbone", "pretrained")}

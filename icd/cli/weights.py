@@ -37,10 +37,10 @@ def run(arguments) -> int:
 def _print_entry(entry, folder) -> None:
     digest = entry.digest or "not known"
     rows = {"what": entry.what, "origin": entry.origin, "licence": entry.licence or "not known", "digest": digest,
-            "notes": entry.notes, "backbone": entry.backbone, "convert": entry.command(folder)}  # fmt: skip
+            "learned from": entry.supervision, "notes": entry.notes, "backbone": entry.backbone, "convert": entry.command(folder)}  # fmt: skip
     for title, text in rows.items():
         if text:
-            print(f"  {title:<8}  {text}")
+            print(f"  {title:<12}  {text}")
 
 
 def _count(states: dict) -> str:

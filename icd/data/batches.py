@@ -155,7 +155,11 @@ class _LoadTrainSample:
         epoch, index = item
         image, planes, tags = self.dataset.load(index)
         random = random_stream(_SAMPLE, self.seed, epoch, index)
-        image, planes = self.augmentation(image, planes, random)
+        try:
+            image, planes = self.augmentation(image, planes, random)
+        except InputError as error:  # an augmentation knows arrays only
+            where = f"{error.where} of {self.dataset.ids[index]}"
+            raise InputError(where, error.expected, error.found, error.remedy) from None
         label = multi_hot(tags, len(self.dataset.classes))
         return {"image": np.ascontiguousarray(image.transpose(2, 0, 1)), **planes, "label": label}
 
@@ -166,10 +170,10 @@ class _LoadInferenceSample:
     presentation: object
 
     def __call__(self, index) -> dict:
-        image, _, tags = self.dataset.load(index)
+        image, size = self.dataset.photograph(index)
         shown = self.presentation(image)
-        label = multi_hot(tags, len(self.dataset.classes))
-        return {"views": shown.views, "label": label, "sizes": shown.size, "frames": shown.frame}
+        label = multi_hot(self.dataset.tags(index), len(self.dataset.classes))
+        return {"views": shown.views, "label": label, "sizes": size, "frames": shown.frame}
 
 
 def _gather(samples, ids, batch_size: int):

@@ -10,6 +10,8 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
+from icd.bounded import MAX_SIDE
+from icd.data.images import image_path
 from icd.errors import InputError
 from icd.files import read_classes, read_list
 
@@ -31,7 +33,7 @@ class DataSet:
     tags : Path
         Any source of `icd.data.tags`.
     list : Path
-        Ids to train on.
+        Ids to train on. None: those of the photographs that have tags, see `icd.data.own`.
     infer_list : Path
         Ids to localize and to make masks of; those of `list` where it is None.
     superpixels, saliency, truth : Path
@@ -50,6 +52,8 @@ class DataSet:
         Side of the inference frame.
     use_saliency : bool
         Whether seeds with saliency are made unasked.
+    max_side : int
+        Photographs with a longer side are worked on at a bounded size, see `icd.bounded`.
     expected : int
         Images of `list` where it is complete, for plans that are made before the data are at hand.
     """
@@ -72,12 +76,20 @@ class DataSet:
     infer_size: int = 513
     use_saliency: bool = False
     expected: int = 0
+    max_side: int = MAX_SIDE
 
     @cached_property
     def ids(self) -> list:
         """The images to train on."""
-        ids = read_list(self.list)
+        ids = read_list(self.list) if self.list else self.listing.ids
         return ids[: self.sample] if self.sample else ids
+
+    @cached_property
+    def listing(self):
+        """Which photographs have tags, where there is no list: an `icd.data.own.Listing`."""
+        from icd.data.own import list_own
+
+        return list_own(self.images, self.tags, self.classes)
 
     @cached_property
     def infer_ids(self) -> list:
@@ -166,14 +178,19 @@ def embedded(places: dict) -> DataSet:
 
 
 def folder(places: dict) -> DataSet:
-    """The user's own photographs and tags."""
-    return DataSet(
-        "folder",
-        read_classes(places.get("classes")),
-        _given(places, "images", "a folder of photographs"),
-        _given(places, "tags", "a folder of <id>.xml, or a file of tags"),
-        _given(places, "list", "a text file, one id a line"),
-    )
+    """The user's own photographs and tags; without a list, it and the classes follow from the tags."""
+    from icd.data.own import own_classes
+
+    images = _given(places, "images", "a folder of photographs")
+    tags = _given(places, "tags", "a folder of <id>.xml, or a file of tags")
+    if "list" in places or "classes" in places:
+        classes = read_classes(places.get("classes"))
+    elif "truth" in places:
+        expected = "the names of the classes in the order of the truth's numbers"
+        raise InputError("--classes", expected, "none", "Write them into a file, one a line.")
+    else:
+        classes = own_classes(tags)
+    return DataSet("folder", classes, images, tags, places.get("list"))
 
 
 def _given(places: dict, name: str, wanted: str) -> Path:
@@ -191,8 +208,9 @@ def find_data_set(name: str = None, places: dict = None) -> DataSet:
     Parameters
     ----------
     name : str, optional
-        A key of `CATALOGUE`. By default the user's own where photographs, tags and list are given, else VOC 2012 if it has
-        been prepared here or one of the three is given, else the embedded set.
+        A key of `CATALOGUE`. By default the user's own where photographs and tags are given, unless there is no list and
+        VOC's, as prepared here, fits the photographs; else VOC 2012 if it has been prepared here or one of the three is
+        given, else the embedded set.
     places : dict, optional
         What the user says of the fields of `DataSet`; entries of None are as if they were not there. `classes` is a file or
         the name of a list, see `icd.files.read_classes`.
@@ -220,6 +238,12 @@ def find_data_set(name: str = None, places: dict = None) -> DataSet:
 
 def _default_name(places: dict) -> str:
     given = [key for key in ("images", "tags", "list") if key in places]
-    if len(given) == 3:
+    if {"images", "tags"} <= {*given} and ("list" in given or not _has_voc(places["images"])):
         return "folder"
     return "voc" if given or (VOC / "train_aug.txt").is_file() else "embedded"
+
+
+def _has_voc(images) -> bool:
+    """Whether VOC's list has been prepared here and a folder holds its first photograph."""
+    listed = VOC / "train_aug.txt"
+    return listed.is_file() and image_path(images, read_list(listed)[0]).is_file()

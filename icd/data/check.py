@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from icd.bounded import MAX_SIDE, read_at, shrink_labels, shrink_values, working_size
 from icd.classes import VOC_CLASSES
 from icd.data.dataset import require_folder
 from icd.data.images import image_path, read_image
@@ -25,6 +26,7 @@ class RunFolders:
     saliency_root: Path = None
     truth_root: Path = None
     classes: tuple = VOC_CLASSES
+    max_side: int = MAX_SIDE
 
 
 def check_run(folders: RunFolders, ids, workers: int, needed=None):
@@ -67,12 +69,16 @@ def _problems(folders: RunFolders, tags, needed: dict, image_id: str) -> list:
         return getattr(folders, name) is not None and image_id in needed.get(name, (image_id,))
 
     image, problems = _attempt(read_image, image_path(folders.image_root, image_id))
-    size = None if image is None else image.shape[:2]
+    size = working = None
+    if image is not None:
+        size, working = image.shape[:2], working_size(image.shape[:2], folders.max_side)
     readings = [(tags.read, image_id)]
     if is_needed("superpixel_root"):
-        readings.append((read_superpixels, superpixels_path(folders.superpixel_root, image_id), size))
+        read = partial(read_superpixels, superpixels_path(folders.superpixel_root, image_id))
+        readings.append((read_at, read, size, working, shrink_labels))
     if is_needed("saliency_root"):
-        readings.append((read_saliency, mask_path(folders.saliency_root, image_id), size))
+        read = partial(read_saliency, mask_path(folders.saliency_root, image_id))
+        readings.append((read_at, read, size, working, shrink_values))
     if is_needed("truth_root"):
         readings.append(
             (read_class_mask, mask_path(folders.truth_root, image_id), len(folders.classes), size)

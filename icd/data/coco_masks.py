@@ -70,7 +70,7 @@ def write_coco_masks(path, classes, ids, folder, workers: int) -> tuple:
     pool = Workers(_WriteMask(Path(path), Path(folder)), workers)
     try:
         masks = pool.map(read_instances(path, classes, left))
-        for image_id, objects in tqdm(masks, total=len(left), unit="image", desc="masks", dynamic_ncols=True):
+        for image_id, objects in tqdm(masks, total=len(left), unit="image", desc="masks", disable=None):
             bare += [image_id] if objects else []
     finally:
         pool.close()

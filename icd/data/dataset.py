@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from icd.data.images import image_path, read_image
+from icd.bounded import MAX_SIDE
+from icd.data.images import image_path, read_bounded
 from icd.data.planes import read_plane
 from icd.data.tags import open_tags
 from icd.errors import InputError
@@ -24,6 +25,8 @@ class ImageDataset:
         Foreground class names in the order of their numbers 1..C.
     planes : dict of str or os.PathLike, optional
         A folder for some of `icd.data.planes.PLANES`.
+    max_side : int or None
+        Photographs with a longer side are read at their working size, see `icd.bounded`.
 
     Raises
     ------
@@ -31,10 +34,10 @@ class ImageDataset:
         A folder is missing, a file of tags is damaged, or there are no ids.
     """
 
-    def __init__(self, image_root, annotation_root, ids, classes, planes=None):
+    def __init__(self, image_root, annotation_root, ids, classes, planes=None, max_side=MAX_SIDE):
         self.image_root = Path(image_root)
         self.planes = {name: Path(folder) for name, folder in (planes or {}).items()}
-        self.ids, self.classes = tuple(ids), tuple(classes)
+        self.ids, self.classes, self.max_side = tuple(ids), tuple(classes), max_side
         for folder in (self.image_root, *self.planes.values()):
             require_folder(folder)
         self._tags = None if annotation_root is None else open_tags(annotation_root, self.classes)
@@ -50,7 +53,7 @@ class ImageDataset:
         Returns
         -------
         image : numpy.ndarray, shape (H, W, 3), uint8
-            RGB.
+            RGB, at its working size.
         planes : dict of numpy.ndarray
             (H, W) or (H, W, K); see `icd.data.planes`.
         tags : tuple of int
@@ -62,12 +65,16 @@ class ImageDataset:
             One of the files is missing, damaged, or does not fit the image.
         """
         image_id = self.ids[index]
-        image = read_image(image_path(self.image_root, image_id))
+        image, size = self.photograph(index)
         planes = {
-            name: read_plane(name, folder, image_id, image.shape[:2], len(self.classes))
+            name: read_plane(name, folder, image_id, size, len(self.classes), image.shape[:2])
             for name, folder in self.planes.items()
         }
         return image, planes, self.tags(index)
+
+    def photograph(self, index: int) -> tuple:
+        """Read one image at its working size, and the height and width that it has; see `icd.data.images.read_bounded`."""
+        return read_bounded(image_path(self.image_root, self.ids[index]), self.max_side)
 
     def tags(self, index: int) -> tuple:
         """Read the tags of one image: class numbers 1..C, ascending; none where the images have no tags."""

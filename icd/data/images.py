@@ -10,6 +10,7 @@ gray          becomes three equal channels, as in OpenCV
 EXIF turned   is turned upright, as in OpenCV; masks, superpixels and saliency maps must have the upright size. Other
               metadata are not looked at
 a tail        behind a JPEG's end (motion photos) is not looked at
+camera size   is shrunk to its working size where a bound is given (`icd.bounded`); a JPEG's decoder begins with it
 CMYK          refused: its conversion needs a colour profile, and programs disagree about it
 16 bits       refused: the way down to 8 bits (shift, scale, tone curve) is the owner's to choose
 transparent,  refused: photographs have neither alpha channel nor palette, so this is probably a mask
@@ -24,6 +25,7 @@ from pathlib import Path
 
 import numpy as np
 
+from icd.bounded import shrink_values, working_size
 from icd.errors import InputError
 from icd.files.pictures import Picture, damaged_picture, open_picture
 
@@ -60,6 +62,26 @@ def image_path(folder, image_id) -> Path:
     return usual
 
 
+def photograph_ids(folder) -> list:
+    """The ids of all photographs in a folder, sorted; names that begin with a dot, such as a Mac's `._` files, are none.
+
+    Raises
+    ------
+    InputError
+        There is no such folder, or two photographs of one name: nobody says which of them is meant.
+    """
+    if not Path(folder).is_dir():
+        raise InputError(folder, "a folder of photographs", "nothing there", _MISSING)
+    found = {}
+    for path in sorted(Path(folder).iterdir()):
+        if path.suffix in SUFFIXES and not path.name.startswith("."):
+            other = found.setdefault(unicodedata.normalize("NFC", path.stem), path)
+            if other != path:
+                shown = f"{other.name} and {path.name}"
+                raise InputError(folder, f"one photograph {path.stem}", shown, "Remove or rename one.")
+    return sorted(path.stem for path in found.values())
+
+
 def _is_file(path: Path) -> bool:
     try:
         return path.is_file()
@@ -86,12 +108,37 @@ def read_image(path) -> np.ndarray:
         The file is missing, empty, truncated, no image, CMYK, deeper than 8 bits, transparent or a palette
         image, or has more than 268 megapixels.
     """
+    return read_bounded(path, None)[0]
+
+
+def read_bounded(path, max_side) -> tuple:
+    """Read a photograph at its working size; errors as of `read_image`.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+    max_side : int or None
+        A longer side is shrunk to this: by a JPEG's decoder to a half, quarter or eighth, as far as that is not too small,
+        then by the mean over areas.
+
+    Returns
+    -------
+    image : numpy.ndarray, shape (h, w, 3), uint8
+        As `read_image` gives it where no side is longer.
+    size : tuple of int
+        Height and width of the photograph, upright.
+    """
     picture = _open(path)
+    size, small = _upright_size(picture), working_size(picture.size, max_side)
     try:
+        if small != picture.size:
+            picture.image.draft("RGB", small[::-1])
         pixels = np.array(picture.image.convert("RGB"))
     except Exception as error:  # whatever damaged data provoke in the decoders
         raise damaged_picture(path, _WANTED, error, "Restore it from its source.") from None
-    return np.ascontiguousarray(_UPRIGHT[picture.orientation](pixels))
+    if pixels.shape[:2] != small:
+        pixels = shrink_values(pixels, small)
+    return np.ascontiguousarray(_UPRIGHT[picture.orientation](pixels)), size
 
 
 def read_image_size(path) -> tuple:
@@ -102,8 +149,11 @@ def read_image_size(path) -> tuple:
     -------
     tuple of int
     """
-    picture = _open(path)
-    return picture.size[::-1] if picture.orientation >= 5 else picture.size
+    return _upright_size(_open(path))
+
+
+def _upright_size(picture: Picture) -> tuple:
+    return picture.size[::-1] if picture.orientation >= 5 else tuple(picture.size)
 
 
 def _open(path) -> Picture:

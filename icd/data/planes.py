@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from icd.bounded import read_at, shrink_labels, shrink_values
 from icd.classes import IGNORE
 from icd.errors import InputError
 from icd.files import (
@@ -57,15 +58,17 @@ class Plane(NamedTuple):
     supervision: str = None
 
 
-def read_plane(name: str, folder, image_id: str, size, num_classes: int) -> np.ndarray:
-    """Read a plane of an image.
+def read_plane(name: str, folder, image_id: str, size, num_classes: int, working=None) -> np.ndarray:
+    """Read a plane of an image; its file may lie on the photograph or on its working size.
 
     Parameters
     ----------
     name : str
         A key of `PLANES`.
     size : tuple of int
-        Height and width of the image.
+        Height and width of the photograph.
+    working : tuple of int, optional
+        Those at which it is worked on, and which the plane gets; by default its own.
 
     Returns
     -------
@@ -76,7 +79,12 @@ def read_plane(name: str, folder, image_id: str, size, num_classes: int) -> np.n
     InputError
         The file is missing or damaged, or does not fit the image or the classes.
     """
-    return PLANES[name].read(folder, image_id, size, num_classes)
+    plane = PLANES[name]
+
+    def read(at):
+        return plane.read(folder, image_id, at, num_classes)
+
+    return read_at(read, size, working or size, shrink_labels if plane.labels else shrink_values)
 
 
 def _superpixel(folder, image_id, size, num_classes):

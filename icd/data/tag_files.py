@@ -14,6 +14,7 @@ from icd.files import read_lines
 from icd.foreign.numpy_files import read_npy
 
 _HEADER = ["id", "tags"]
+_SUFFIXES = (".jpg", ".jpeg", ".png")
 
 
 def read_label_vectors(path, classes) -> dict:
@@ -55,6 +56,8 @@ def read_label_vectors(path, classes) -> dict:
 def read_tag_csv(path, classes) -> dict:
     """Read a table with the header `id,tags`, a row an image, class names with semicolons between.
 
+    Where all ids end as names of photographs do, such as `a.jpg`, they are read without this end.
+
     Parameters and result as in `read_label_vectors`.
 
     Raises
@@ -63,7 +66,7 @@ def read_tag_csv(path, classes) -> dict:
         The file is no UTF-8, has another header, a row without two cells, a class that is not in `classes` (the
         nearest is named), or an id twice.
     """
-    tags, lines = {}, {}
+    tags, lines, suffixed = {}, {}, True
     for number, row in _csv_rows(path):
         where = f"{path}, line {number}"
         if len(row) != 2 or not row[0].strip():
@@ -73,7 +76,8 @@ def read_tag_csv(path, classes) -> dict:
         _check_new(image_id, lines, number, path)
         names = {name.strip() for name in row[1].split(";")} - {""}
         tags[image_id] = tuple(sorted(class_number(name, classes, where) for name in names))
-    return tags
+        suffixed = suffixed and image_id.lower().endswith(_SUFFIXES)
+    return {image_id.rpartition(".")[0]: own for image_id, own in tags.items()} if suffixed else tags
 
 
 def _csv_rows(path):

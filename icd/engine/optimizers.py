@@ -45,9 +45,22 @@ class TorchSGD(mx.optimizer.Optimizer):
     def update(self, index, weight, grad, state):
         """Update one parameter in place."""
         self._update_count(index)
-        g = grad * self.rescale_grad + self._get_wd(index) * weight
-        state[:] = self.momentum * state + g
-        weight[:] = weight - self._get_lr(index) * (g + self.momentum * state if self.nesterov else state)
+        lr, wd = self._get_lr(index), self._get_wd(index)
+        if self.nesterov:
+            g = grad * self.rescale_grad + wd * weight
+            state[:] = self.momentum * state + g
+            weight[:] = weight - lr * (g + self.momentum * state)
+            return
+        # MXNet's fused w -= lr (rescale g + wd w), which copies nothing; v = m v + g is such a step on v: v -= -g + (1 - m) v.
+        # The decay is added to v by itself: as 1 - lr wd it would be rounded, by the same amount in every step.
+        _step(state, grad, 1.0, 1 - self.momentum, -self.rescale_grad)
+        if wd:
+            _step(state, weight, 1.0, 0.0, -wd)
+        _step(weight, state, lr)
+
+
+def _step(array, grad, lr, wd=0.0, rescale_grad=1.0):
+    mx.nd.sgd_update(array, grad, out=array, lr=lr, wd=wd, rescale_grad=rescale_grad)
 
 
 @mx.optimizer.register

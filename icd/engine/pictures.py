@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from icd.bounded import bounded_maps
 from icd.data.batches import InferenceBatches
-from icd.data.images import image_path, read_image
 from icd.engine.localize import localize_views, score_maps_of
 from icd.grid import maps_on_image, positive_share
 from icd.pictures import heat_map, picture_row, write_rows
@@ -37,9 +37,10 @@ class PictureStrip:
         write_rows(self._folder / f"{self._model}-{epoch:04d}.jpg", rows)
 
     def _row(self, method, context, index: int, batch: dict):
-        image = read_image(image_path(self._dataset.image_root, self._dataset.ids[index]))
+        image, _ = self._dataset.photograph(index)
         columns = [image]
         outputs = localize_views(method, batch, context)
         for scores in score_maps_of(method, batch, outputs, 0).values():
-            columns.append(heat_map(positive_share(maps_on_image(scores))[0], image))
+            maps = maps_on_image(bounded_maps(scores, self._dataset.max_side))
+            columns.append(heat_map(positive_share(maps)[0], image))
         return picture_row(columns)

@@ -18,6 +18,8 @@ from icd.errors import InputError
 from icd.files import ImageLogits
 from icd.fusion import Fusion, crf_probabilities, logits_on_image, mask_of
 
+_PROVIDERS = ("CUDAExecutionProvider", "CPUExecutionProvider")
+
 
 def predict(segmenter, batches, contexts: list, write) -> None:
     """Compute the logits of every image that `batches` yields.
@@ -87,11 +89,13 @@ class OnnxSegmenter:
     ----------
     path : str or os.PathLike
         From `icd export-onnx`.
-    providers : sequence of str
-        ONNX Runtime's devices, the preferred one first.
+    providers : sequence of str, optional
+        ONNX Runtime's devices, the preferred one first; by default CUDA where it is there, then the processor.
 
     Attributes
     ----------
+    path
+        As given.
     classes : tuple of str
         Names of the foreground classes, if the model holds them.
     presentation, fusion
@@ -103,8 +107,9 @@ class OnnxSegmenter:
         ONNX Runtime is missing, or the file is no segmentation model of this package.
     """
 
-    def __init__(self, path, providers=("CPUExecutionProvider",)):
-        self._session = _open_session(path, providers)
+    def __init__(self, path, providers=None):
+        self.path = path
+        self._session = open_session(path, providers)
         facts = self._session.get_modelmeta().custom_metadata_map
         try:
             self.presentation = FloatPyramid(**json.loads(facts["presentation"])["FloatPyramid"])
@@ -142,13 +147,16 @@ class OnnxSegmenter:
         return mask_of(crf_probabilities(image, logits, **self._crf, threads=threads))
 
 
-def _open_session(path, providers):
+def open_session(path, providers):
+    """Open an ONNX model; `InputError` where ONNX Runtime is missing, or the file is no model that it can run."""
     try:
         import onnxruntime
     except ImportError:
         raise InputError(
             "onnxruntime", "it for ONNX models", "not installed", "Run: pip install onnxruntime"
         ) from None
+    if providers is None:
+        providers = [name for name in _PROVIDERS if name in onnxruntime.get_available_providers()]
     try:
         return onnxruntime.InferenceSession(str(path), providers=list(providers))
     except Exception as error:  # the runtime's own exceptions have no common type

@@ -3,8 +3,14 @@
 In: masks or score maps of one folder, the truth of another. Out: numbers with everything that a reader needs to place them.
 """
 
-from icd.evaluate.curve import Curve, threshold_curve
-from icd.evaluate.score import score_masks
-from icd.evaluate.scores import Scores
+import importlib
 
-__all__ = ["Curve", "Scores", "score_masks", "threshold_curve"]
+_MODULES = {"Curve": "curve", "Scores": "scores", "score_masks": "score", "threshold_curve": "curve"}
+__all__ = sorted(_MODULES)
+
+
+def __getattr__(name: str):
+    """Import what is asked for, and no more: command lines need the names of conventions, and no OpenCV."""
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)

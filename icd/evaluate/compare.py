@@ -102,7 +102,8 @@ def _rows(path: Path):
     }  # the first: older runs
     taught = {f"{stage}.{key}": value for stage, recipe in others.items() for key, value in recipe.items()}
     for entry in entries:
-        extra = supervision_of(run, entry.get("variant"))
+        extra = entry.get("extra_supervision")
+        extra = supervision_of(run, entry.get("variant")) if extra is None else extra
         weights = _short(run.get("initial_weights")) or ("none" if "initial_weights" in run else NOT_STATED)
         yield {
             "run": printable(path),

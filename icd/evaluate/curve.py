@@ -27,7 +27,7 @@ from icd.evaluate.score import check_evaluated, index_masks, truth_lookup
 from icd.evaluate.tally import tally
 from icd.files import read_mask_and_palette
 from icd.foreign.layouts import find_score_maps, read_layout
-from icd.grid import maps_on_image, positive_share
+from icd.grid import maps_on_image, positive_share, shares_on_image
 
 THRESHOLDS = tuple(round(0.01 * k, 2) for k in range(60))
 """0.00, 0.01 .. 0.59, as SEAM and PPC sweep."""
@@ -126,17 +126,14 @@ def threshold_curve(
     layout=None,
     tag_source=None,
     normalize=False,
-    workers=None,
-    partial=None,
-    progress=None,
+    **effort,
 ) -> Curve:
     """Score the masks that every background threshold gives.
 
     Parameters
     ----------
-    score_map_folder : str or os.PathLike
-        Score maps of this package or of an original, see `icd.foreign.layouts`.
-    truth_folder : str or os.PathLike
+    score_map_folder, truth_folder : str or os.PathLike
+        Score maps may be those of an original, see `icd.foreign.layouts`.
     ids : sequence of str
     thresholds : sequence of float
         Ascending; compared in float32, as the originals do.
@@ -146,14 +143,13 @@ def threshold_curve(
         A convention of `icd.evaluate.policies`. No prediction is 255 here, so `drop`, `background` and `error` agree.
     evaluated_classes : sequence of int, optional
         As in `icd.evaluate.score_masks`.
-    layout : str, optional
-        Layout of the maps, where their content does not tell.
-    tag_source : str or os.PathLike, optional
-        Any source of `icd.data.tags`, for the layout `icd`.
+    layout, tag_source : optional
+        Layout of the maps, where their content does not tell; for the layout `icd` any source of `icd.data.tags`.
     normalize : bool
-        Take the positive part of every map and divide it by its maximum in the image; for maps that hold logits.
-    workers, partial, progress : optional
-        As in `icd.evaluate.score_masks`.
+        Take the positive part of every map and divide it by its maximum in the image, or stretch it over its range where the
+        maps say so (SEAM); for maps that hold logits.
+    **effort
+        `workers`, `partial`, `save_every`, `progress` of `icd.evaluate.tally.tally`.
 
     Returns
     -------
@@ -164,9 +160,7 @@ def threshold_curve(
     InputError
         Maps or truths are missing, damaged or do not fit; the thresholds do not ascend.
     """
-    thresholds = np.asarray(thresholds, np.float64)
-    if thresholds.ndim != 1 or not len(thresholds) or (np.diff(thresholds.astype(np.float32)) <= 0).any():
-        raise InputError("thresholds", "ascending numbers, at least one", f"{thresholds.tolist()}")
+    thresholds = _checked_thresholds(thresholds)
     evaluated = check_evaluated(evaluated_classes, len(classes))
     maps = _index_score_maps(score_map_folder, ids)
     present = [image_id for image_id in ids if image_id in maps]
@@ -174,33 +168,28 @@ def threshold_curve(
     convention = convention_of(policy)
     levels, tags = thresholds.astype(np.float32), tag_source and open_tags(tag_source, classes)
     count = _CountChunk(levels, tuple(classes), convention, evaluated, layout, tags, normalize)
-    (total, *found), _ = tally(
-        count,
-        [(maps[image_id], truths[image_id]) for image_id in present],
-        about=[
-            "curve, 2",
-            thresholds.tolist(),
-            len(classes),
-            policy,
-            evaluated,
-            layout,
-            str(tag_source),
-            normalize,
-        ],
-        workers=workers,
-        note=partial,
-        progress=progress,
-    )
-    missing = tuple(image_id for image_id in ids if image_id not in maps)
-    return Curve(
-        thresholds,
-        _tables(total),
-        convention,
+    about = [
+        "curve, 2",
+        thresholds.tolist(),
+        len(classes),
+        policy,
         evaluated,
-        len(present),
-        missing,
-        Findings(len(present), *found),
-    )
+        layout,
+        str(tag_source),
+        normalize,
+    ]
+    items = [(maps[image_id], truths[image_id]) for image_id in present]
+    (total, *found), _ = tally(count, items, about=about, **effort)
+    missing = tuple(image_id for image_id in ids if image_id not in maps)
+    findings = Findings(len(present), *found)
+    return Curve(thresholds, _tables(total), convention, evaluated, len(present), missing, findings)
+
+
+def _checked_thresholds(thresholds) -> np.ndarray:
+    thresholds = np.asarray(thresholds, np.float64)
+    if thresholds.ndim != 1 or not len(thresholds) or (np.diff(thresholds.astype(np.float32)) <= 0).any():
+        raise InputError("thresholds", "ascending numbers, at least one", f"{thresholds.tolist()}")
+    return thresholds
 
 
 def threshold_of_policy(policy: str, kind: str) -> tuple:
@@ -222,6 +211,13 @@ def threshold_of_policy(policy: str, kind: str) -> tuple:
     rule = policies.get(kind) or policies.get("") or "fixed 0.2 of the maximum"
     number = re.search(r"fixed ([\d.]+)", rule)
     return (float(number.group(1)), "of the maximum" in rule) if number else (0.0, True)
+
+
+def _shares(scores) -> np.ndarray:
+    """As masks are made of them: by range where the method says so, else over the maximum."""
+    return (
+        shares_on_image(scores) if scores.normalization == "range" else positive_share(maps_on_image(scores))
+    )
 
 
 def _index_score_maps(folder, ids) -> dict:
@@ -271,9 +267,7 @@ class _CountChunk:
         """The class with the largest score and that score, both (H, W); 0 and minus infinity where there is no map."""
         tags = self.tags and self.tags.read(Path(path).stem)
         scores = read_layout(path, self.layout, tags, size, len(self.classes))
-        planes = maps_on_image(scores)
-        if self.normalize:
-            planes = positive_share(planes)
+        planes = _shares(scores) if self.normalize else maps_on_image(scores)
         winner, best = np.zeros(size, np.int64), np.full(size, -np.inf, np.float32)
         # np.argmax over the first axis is several times slower.
         for number, plane in zip(scores.classes, planes):

@@ -16,8 +16,10 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from icd.bounded import MAX_SIDE, bounded_maps, shrink_labels, working_size
 from icd.classes import IGNORE, voc_palette
-from icd.data.images import image_path, read_image
+from icd.data.images import image_path, read_bounded
+from icd.evaluate.threshold_slider import is_seed_of, levels, strongest
 from icd.files import mask_path, read_mask, read_score_maps, score_maps_path
 from icd.grid import maps_on_image, positive_share
 from icd.pictures import heat_map
@@ -41,6 +43,10 @@ class Gallery:
         Class names, background first.
     side : int
         Longest side of a picture in pixels.
+    max_side : int or None
+        At which the run worked, see `icd.bounded`.
+    thresholds : dict of float
+        By kind the run's own, where the page has a slider; see `icd.evaluate.threshold_slider`.
     """
 
     kinds: list
@@ -48,6 +54,8 @@ class Gallery:
     truth_root: Path
     names: tuple
     side: int
+    max_side: int = MAX_SIDE
+    thresholds: dict = field(default_factory=dict)
 
     def __call__(self, chosen) -> list:
         return [self._figure(*entry) for entry in chosen]
@@ -69,17 +77,17 @@ class Gallery:
         photograph, truth = None, self._truth(image_id)
         path = self.image_root and image_path(self.image_root, image_id)
         if path and path.is_file():
-            photograph = self._small(read_image(path), cv2.INTER_AREA)
+            photograph = self._small(read_bounded(path, self.max_side)[0], cv2.INTER_AREA)
         rows = [self._kind(kind, image_id, photograph) for kind in self.kinds] or [[]]
         if photograph is not None:
             rows[0].insert(0, _panel("image", photograph, 60))
         if truth is not None:
-            rows[-1].insert(0 if len(rows) > 1 else 1, _panel("truth", self._colours(read_mask(truth))))
+            rows[-1].insert(0 if len(rows) > 1 else 1, _panel("truth", self._colours(self._bounded(truth))))
         return ["".join(row) for row in rows if row]
 
     def _kind(self, kind, image_id, photograph) -> list:
         """Score map and seeds of one kind."""
-        panels = []
+        panels, scores = [], None
         if kind.maps is not None and score_maps_path(kind.maps, image_id).is_file():
             scores = read_score_maps(score_maps_path(kind.maps, image_id))
             panels.append(_panel(f"{kind.name} map", self._heat(scores, photograph), 50))
@@ -87,8 +95,27 @@ class Gallery:
             path = mask_path(kind.seeds / variant, image_id)
             if path.is_file():
                 name = f"{kind.name} {kind.variants[variant]}".strip()
-                panels.append(_panel(name, self._colours(read_mask(path))))
+                mask = self._bounded(path)
+                more = self._redrawn(kind, scores, mask) if variant == "nocrf" else ""
+                panels.append(_panel(name, self._colours(mask), more=more))
         return panels
+
+    def _redrawn(self, kind, scores, seed) -> str:
+        """What the slider redraws a seed from, as attributes; nothing where it would not draw the run's own seed."""
+        own = self.thresholds.get(kind.name)
+        if own is None or scores is None or not len(scores.classes):
+            return ""
+        strong = strongest(scores, self.max_side, levels(own))
+        if not is_seed_of(seed, strong, levels(own).index(own)):
+            return ""
+        small = self._small(strong, cv2.INTER_NEAREST)
+        return f' data-kind="{escape(kind.name)}" data-map="{data_url(small)}"'
+
+    def _bounded(self, path) -> np.ndarray:
+        """A mask at the working size of its photograph."""
+        mask = read_mask(path)
+        size = working_size(mask.shape, self.max_side)
+        return mask if size == mask.shape else shrink_labels(mask, size)
 
     def _truth(self, image_id):
         path = mask_path(self.truth_root, image_id) if self.truth_root else None
@@ -108,6 +135,7 @@ class Gallery:
 
     def _heat(self, scores, photograph) -> np.ndarray:
         """The strongest class's share of its maximum as colours, over the photograph in gray."""
+        scores = bounded_maps(scores, self.max_side)
         planes = positive_share(maps_on_image(scores))
         strongest = planes.max(0) if len(planes) else np.zeros(scores.size, np.float32)
         return heat_map(self._small(strongest, cv2.INTER_AREA), photograph)
@@ -152,9 +180,20 @@ def kinds_of_run(run_folder) -> list:
     return [Kind("", None, folder.parent, {folder.name: "prediction"})] if masks else []
 
 
-def _panel(name: str, picture: np.ndarray, quality=None) -> str:
+def _panel(name: str, picture: np.ndarray, quality=None, more="") -> str:
     source = data_url(picture, quality)
-    return f'<span><img alt="{escape(name)}" src="{source}"><small>{escape(name)}</small></span>'
+    return f'<span><img alt="{escape(name)}" src="{source}"{more}><small>{escape(name)}</small></span>'
+
+
+def mask_legend(names) -> str:
+    """Markup: the colours of the masks, with the names of their classes, background first; and that of what is undefined."""
+    entries = [*enumerate(names), (IGNORE, "undefined (255)")]
+    palette = voc_palette()
+    shown = "".join(
+        f'<li><i style="background:#{bytes(palette[number]).hex()}"></i>{escape(name)}</li>'
+        for number, name in entries
+    )
+    return f'<ul class="legend colours" aria-label="Colours of the masks">{shown}</ul>'
 
 
 def data_url(picture: np.ndarray, quality=None) -> str:

@@ -6,23 +6,28 @@ one file with tables, charts and pictures that opens without a network.
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from html import escape
 from pathlib import Path
 from string import Template
 
+from icd.bounded import MAX_SIDE
 from icd.classes import VOC_CLASSES
 from icd.errors import InputError
 from icd.evaluate import charts, sections
 from icd.evaluate.compare import NOT_STATED, read_scores
 from icd.evaluate.curve import threshold_curve, threshold_of_policy
-from icd.evaluate.gallery import RANKS, VARIANTS, Gallery, choose, kinds_of_run
+from icd.evaluate.gallery import RANKS, VARIANTS, Gallery, choose, kinds_of_run, mask_legend
 from icd.evaluate.score import score_masks
 from icd.evaluate.tally import map_on_cores
+from icd.evaluate.threshold_slider import fixed_threshold, slider
 from icd.files import read_list, write_atomic
 from icd.provenance import read_run
 
 TEMPLATE = Path(__file__).with_name("report.html")
 MOST_IMAGES = 500
+_MOST_REDRAWN = 100  # pictures, so that the page stays small
 _CURVE_THRESHOLDS = tuple(round(0.02 * k, 2) for k in range(50))
 
 
@@ -90,7 +95,10 @@ def write_report(
 
 def _page(folder: Path, run: dict, present: list) -> str:
     """The page of the sections (key, title, markup) that there are."""
-    return Template(TEMPLATE.read_text(encoding="utf-8")).substitute(
+    template = TEMPLATE.read_text(encoding="utf-8")
+    script = template.partition("<script>")[2].partition("</script>")[0]
+    return Template(template).substitute(
+        script=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         title=escape(_title(folder, run)),
         subtitle=escape(_subtitle(run)),
         menu="".join(f'<a href="#{key}">{escape(title)}</a>' for key, title, _ in present),
@@ -116,6 +124,7 @@ class _Sources:
         self.evaluated = evaluated_classes or run.get("eval_classes")
         self.as_scored = truth_root is None and id_list is None and evaluated_classes is None
         self.threshold_policy = run.get("threshold_policy") or ""
+        self.max_side = run.get("max_side", MAX_SIDE)
 
     def scores_of_masks(self) -> list:
         """The score of a folder of masks that no run of ours made; nothing without truth and list."""
@@ -216,14 +225,41 @@ def _gallery(sources, entries, size: int) -> str:
     chosen = choose(per_image, sources.ids, size)
     side = 224 if len(chosen) <= 100 else 160 if len(chosen) <= 250 else 128
     names = ("background", *sources.classes)
-    make = Gallery(sources.kinds, sources.image_root, sources.truth_root, names, side)
+    thresholds = _thresholds(sources) if len(chosen) <= _MOST_REDRAWN else {}
+    make = Gallery(
+        sources.kinds, sources.image_root, sources.truth_root, names, side, sources.max_side, thresholds
+    )
     chunks = [chosen[start : start + 8] for start in range(0, len(chosen), 8)]
     figures = [figure for chunk in map_on_cores(make, chunks, sources.workers) for figure in chunk]
     ranks = [rank for rank in RANKS if any(entry[1] == rank for entry in chosen)]
     note = (
         f"Ranked by the mIoU of {ranked_by!r} in the image alone." if per_image else "Not ranked: no truth."
     )
-    return f'<p>{escape(note)}</p>{_filters(ranks, names)}<div id="shots">{"".join(figures)}</div>'
+    legend = mask_legend(names) + _sliders(thresholds, figures)
+    return f'<p>{escape(note)}</p>{legend}{_filters(ranks, names)}<div id="shots">{"".join(figures)}</div>'
+
+
+def _thresholds(sources) -> dict:
+    """The run's own background thresholds, by kind of score maps, of the kinds that have one."""
+    kinds = [kind.name for kind in sources.kinds if kind.maps is not None]
+    found = {kind: fixed_threshold(sources.threshold_policy, kind) for kind in kinds}
+    return {kind: own for kind, own in found.items() if own is not None}
+
+
+def _sliders(thresholds, figures) -> str:
+    """A slider for every kind of seeds that can be redrawn."""
+    found = [
+        slider(k, own)
+        for k, own in thresholds.items()
+        if any(f' data-kind="{escape(k)}"' in f for f in figures)
+    ]
+    if not found:
+        return ""
+    note = (
+        "The slider redraws the seeds before CRF. To make the masks so, run the same command again with "
+        "<code>--resume</code> and what stands beside the slider."
+    )
+    return f"<p>{note}</p>{''.join(found)}"
 
 
 def _filters(ranks, names) -> str:

@@ -35,10 +35,7 @@ def score_masks(
     *,
     evaluated_classes=None,
     boundary=True,
-    workers=None,
-    partial=None,
-    save_every=10.0,
-    progress=None,
+    **effort,
 ) -> Scores:
     """Compare predictions with the truth.
 
@@ -57,13 +54,8 @@ def score_masks(
         Other classes count as 255 in the truth; mIoU is the mean over these.
     boundary : bool
         Count the bands for boundary IoU, too.
-    workers : int, optional
-        Processes; default all cores.
-    partial : str or os.PathLike, optional
-        File that keeps the counts of finished images every `save_every` seconds and when the run stops early. A later
-        call with the same arguments goes on from it, unless a mask has changed since. Removed at the end.
-    progress : callable, optional
-        Called with (images done, images in all).
+    **effort
+        `workers`, `partial`, `save_every`, `progress` of `icd.evaluate.tally.tally`.
 
     Returns
     -------
@@ -77,22 +69,12 @@ def score_masks(
     """
     convention = convention_of(policy)
     evaluated = check_evaluated(evaluated_classes, len(classes))
-    predictions = index_masks(prediction_folder, ids)
+    predictions = _some_masks(prediction_folder, ids)
     present = [image_id for image_id in ids if image_id in predictions]
-    if not present:
-        remedy = "Check the folder and the list of ids; score maps need --curve."
-        raise InputError(prediction_folder, "masks named <id>.png", f"none of the {len(ids)} ids", remedy)
     truths = index_masks(truth_folder, present, complete=True)
     facts = {"classes": len(classes), "policy": policy, "evaluated": evaluated, "boundary": boundary}
-    (counts, bands, *found), per_image = tally(
-        bind(_count_chunk, **facts),
-        [(predictions[image_id], truths[image_id]) for image_id in present],
-        about=["masks", 2, facts],
-        workers=workers,
-        note=partial,
-        save_every=save_every,
-        progress=progress,
-    )
+    items, about = [(predictions[image_id], truths[image_id]) for image_id in present], ["masks", 2, facts]
+    (counts, bands, *found), per_image = tally(bind(_count_chunk, **facts), items, about=about, **effort)
     return Scores(
         names=("background", *classes),
         counts=counts,
@@ -104,6 +86,14 @@ def score_masks(
         per_image=dict(zip(present, per_image.tolist())),
         findings=Findings(len(present), *found),
     )
+
+
+def _some_masks(folder, ids) -> dict:
+    found = index_masks(folder, ids)
+    if not found:
+        remedy = "Check the folder and the list of ids; score maps need --curve."
+        raise InputError(folder, "masks named <id>.png", f"none of the {len(ids)} ids", remedy)
+    return found
 
 
 def index_masks(folder, ids, complete: bool = False) -> dict:

@@ -24,7 +24,7 @@ from icd.provenance import available_cores
 CHUNK = 32
 
 
-def tally(count, items, *, about, workers=None, note=None, save_every=10.0, progress=None) -> tuple:
+def tally(count, items, *, about, workers=None, partial=None, save_every=10.0, progress=None) -> tuple:
     """Add up what `count` finds in the images.
 
     Parameters
@@ -38,7 +38,7 @@ def tally(count, items, *, about, workers=None, note=None, save_every=10.0, prog
         What the numbers depend on beside the files, in JSON's types. A note about something else is not used.
     workers : int, optional
         Processes; default all cores.
-    note : str or os.PathLike, optional
+    partial : str or os.PathLike, optional
         File that keeps the sums of finished images every `save_every` seconds and when the run stops early. A later call
         goes on from it, unless a file has changed since counting began. Removed at the end.
     progress : callable, optional
@@ -51,7 +51,7 @@ def tally(count, items, *, about, workers=None, note=None, save_every=10.0, prog
         The floats, in the order of the items.
     """
     chunks = [items[start : start + CHUNK] for start in range(0, len(items), CHUNK)]
-    state = _State(note, [about, CHUNK, items], len(items), len(chunks))
+    state = _State(partial, [about, CHUNK, items], len(items), len(chunks))
     state.restore(items)
     todo, saved = np.flatnonzero(~state.done), time.monotonic()
     try:

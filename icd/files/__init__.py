@@ -18,6 +18,7 @@ from icd.files.masks import (
     read_mask_and_palette,
     read_saliency,
     write_mask,
+    write_saliency,
 )
 from icd.files.records import read_json
 from icd.files.score_maps import (
@@ -76,6 +77,7 @@ __all__ = [
     "write_label_stack",
     "write_logits",
     "write_mask",
+    "write_saliency",
     "write_score_maps",
     "write_superpixels",
 ]

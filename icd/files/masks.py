@@ -134,15 +134,25 @@ def read_class_mask(path, num_classes: int, size=None) -> np.ndarray:
     return mask
 
 
-def read_saliency(path, size=None) -> np.ndarray:
-    """Read a saliency map: gray of at most 8 bits, as brightness 0..255. Arguments and errors as of `read_mask`."""
-    picture = _single_channel(path, _SALIENCY, size)
-    values = _decode(picture, path, _SALIENCY)
+def write_saliency(path, values: np.ndarray) -> None:
+    """Write a saliency map, (H, W) uint8, as an 8-bit gray PNG, atomically."""
+    buffer = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(values, np.uint8)).save(buffer, "PNG")
+    write_atomic(path, buffer.getvalue())
+
+
+def read_saliency(path, size=None, wanted=_SALIENCY) -> np.ndarray:
+    """Read a saliency map, or what else `wanted` calls it: gray of at most 8 bits, as brightness 0..255.
+
+    Arguments and errors as of `read_mask`.
+    """
+    picture = _single_channel(path, wanted, size)
+    values = _decode(picture, path, wanted)
     if picture.image.mode != "P":
         return values * np.uint8(_SPREAD[picture.bits])
     colours = np.array(picture.image.getpalette(), np.uint8).reshape(-1, 3)
     if (colours != colours[:, :1]).any() or values.max() >= len(colours):
-        raise InputError(path, _SALIENCY, "a palette of colours", "Write gray levels: black 0 to white 255.")
+        raise InputError(path, wanted, "a palette of colours", "Write gray levels: black 0 to white 255.")
     return colours[values, 0]
 
 

@@ -34,6 +34,7 @@ class _Run(TypedDict, total=False):
     extra_supervision: Optional[List[str]]
     training_supervision: Optional[List[str]]
     threshold_policy: Optional[str]
+    max_side: Optional[int]
     seed: Optional[int]
     method: Optional[str]
     backbone: Optional[str]
@@ -55,6 +56,7 @@ class _Class(TypedDict, total=False):
 class _Score(TypedDict, total=False):
     name: str
     variant: Optional[str]
+    extra_supervision: Optional[List[str]]
     convention: Optional[str]
     undefined: Optional[str]
     images: Optional[int]

@@ -27,10 +27,10 @@ import numpy as np
 from icd.classes import IGNORE
 from icd.errors import InputError, printable
 from icd.files import ScoreMaps, check_score_maps, read_score_maps, write_score_maps
+from icd.foreign import LAYOUTS
 from icd.foreign.numpy_files import read_npy, write_npy
 from icd.grid import maps_on_image, strided_maps
 
-LAYOUTS = ("npz", "psa", "crf", "irn", "icd")
 _ICD_FRAME = 513
 
 

@@ -37,7 +37,7 @@ from icd.methods.classification import (
     nn,
 )
 from icd.recipe import entry
-from icd.refine.seeds import CAM_RULE, EPSILON, SeedRule, background_of
+from icd.refine.seeds import CAM_RULE, EPSILON, SeedRule, background_of, seed_without_maps
 from icd.trainable import leave_biases_undecayed, set_rates
 
 
@@ -112,6 +112,8 @@ def icd_seed(icd: ScoreMaps, cam: ScoreMaps, saliency=None) -> np.ndarray:
             "score maps", "the same classes in both", f"{icd.classes.tolist()}, {cam.classes.tolist()}"
         )
     A, B = maps_on_image(icd), maps_on_image(cam)
+    if not len(A):
+        return seed_without_maps(icd.size, saliency)
     f = positive_share(A)
     proposal = f > EPSILON
     foreground = proposal.any(0)

@@ -46,13 +46,19 @@ class SeedRule(NamedTuple):
     threshold: float = None
     companion: str = None
 
+    def policy_at(self, threshold=None) -> str:
+        """How the rule comes by its background threshold where a user may have chosen another one."""
+        if threshold is None or self.threshold is None:
+            return self.policy
+        return self.policy.replace(f"{self.threshold}", f"{threshold:g}")
+
 
 def cam_seed(cam: ScoreMaps, threshold: float = CAM_THRESHOLD, saliency=None) -> np.ndarray:
     """The usual seed of class activation maps (Zhou et al., CVPR 2016).
 
-    The positive part of every tag's map is divided by its maximum (SEAM's stretched over its range); a pixel belongs to the strongest class, or to the
-    background where that is below `threshold`. With saliency, ICD's rule for the background takes the threshold's
-    place: salient and above the threshold is foreground, neither is background, one of the two is ignored.
+    The positive part of every tag's map is divided by its maximum (SEAM's stretched over its range); a pixel belongs to the
+    strongest class, or to the background where that is below `threshold`. With saliency, ICD's rule for the background takes
+    the threshold's place: salient and above the threshold is foreground, neither is background, one of the two is ignored.
 
     Parameters
     ----------
@@ -64,6 +70,8 @@ def cam_seed(cam: ScoreMaps, threshold: float = CAM_THRESHOLD, saliency=None) ->
     -------
     numpy.ndarray, shape (H, W), uint8
     """
+    if not len(cam.classes):
+        return seed_without_maps(cam.size, saliency)
     f = shares_on_image(cam)
     foreground = f.max(0) > threshold
     background = background_of(~foreground, saliency)
@@ -71,6 +79,11 @@ def cam_seed(cam: ScoreMaps, threshold: float = CAM_THRESHOLD, saliency=None) ->
     seed[background] = 0
     seed[~(background ^ foreground)] = IGNORE
     return seed
+
+
+def seed_without_maps(size, saliency=None) -> np.ndarray:
+    """The seed of an image that has no score maps: background, and 255 where something is salient, by ICD's rule."""
+    return np.where(background_of(np.ones(size, bool), saliency), 0, IGNORE).astype(np.uint8)
 
 
 def background_of(from_scores: np.ndarray, saliency) -> np.ndarray:

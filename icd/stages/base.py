@@ -16,6 +16,7 @@ from typing import ClassVar
 
 from tqdm import tqdm
 
+from icd.bounded import MAX_SIDE
 from icd.classes import KnownClasses
 from icd.data.catalogue import DataSet
 from icd.data.images import image_path
@@ -74,6 +75,18 @@ class Job:
 
     def __hash__(self):
         return id(self)
+
+    def dataset(self, ids, planes=None, tagged=True):
+        """The photographs of some ids at their working size, with their tags, and with planes from these folders."""
+        from icd.data.dataset import ImageDataset
+
+        tags = self.tags if tagged else None
+        return ImageDataset(self.data.images, tags, ids, self.data.classes, planes, self.data.max_side)
+
+    @property
+    def facts(self) -> dict:
+        """What the files of every stage depend on; nothing at the defaults, so that files made before stay valid."""
+        return {} if self.data.max_side == MAX_SIDE else {"max_side": self.data.max_side}
 
     @lru_cache(maxsize=None)  # noqa: B019  (a job lives as long as its process)
     def fingerprint(self, image_id: str) -> str:
@@ -153,10 +166,10 @@ class Stage:
         """Make the files of these ids."""
         raise NotImplementedError
 
-    def supervision(self) -> tuple:
-        """What it uses beyond tags, itself or in what it reads."""
-        found = [extra for source in self.sources().values() for extra in source.supervision()]
-        return tuple(dict.fromkeys(found))
+    def supervision(self, label: str = "") -> tuple:
+        """What a product uses beyond tags, itself or in what it reads; without a label, what any of them does."""
+        read = ((source, source.label_for(role)) for role, source in self.sources().items())
+        return tuple(dict.fromkeys(extra for source, its in read for extra in source.supervision(its)))
 
     def free_keys(self) -> tuple:
         """Facts that may change from one call to the next."""
@@ -193,7 +206,8 @@ class Stage:
                 self.refuse_unrecorded(folder)
             elif not unknown:
                 marks = self.fingerprints(noted, label)
-                record.refuse_other(folder, self.name, noted, self.facts(label), marks, self.free_keys())
+                facts = {**self.facts(label), **self.job.facts}
+                record.refuse_other(folder, self.name, noted, facts, marks, self.free_keys())
             else:
                 remedy = f"Give another --out, or make them anew: --redo {self.name}."
                 wanted = f"no files of stage {self.name} before {', '.join(unknown)} is done"
@@ -215,7 +229,8 @@ class Stage:
                 if not self.has_files(folder):
                     record.forget(folder)
                 marks = self.fingerprints(record.read_record(folder), label)
-                record.claim(folder, self.name, self.kind, self.facts(label), marks, self.free_keys())
+                facts = {**self.facts(label), **self.job.facts}
+                record.claim(folder, self.name, self.kind, facts, marks, self.free_keys())
                 if alone:
                     record.sweep(folder)
             left = self.left()
@@ -343,14 +358,12 @@ def has_files(folder) -> bool:
     return folder.is_dir() and any(path.suffix in FILES for path in folder.iterdir())
 
 
-def run_pool(function, ids: list, workers: int, label: str) -> None:
-    """Call a picklable function with every id, on several processes, with a progress bar."""
+def run_pool(function, ids: list, workers: int, label: str) -> list:
+    """Call a picklable function with every id, on several processes, with a progress bar; returns the results."""
     pool = Workers(function, workers if len(ids) > workers else 0)
     try:
-        for _ in tqdm(
-            pool.map(ids), total=len(ids), unit="image", desc=label, dynamic_ncols=True, disable=None
-        ):
-            pass
+        results = pool.map(ids)
+        return [*tqdm(results, total=len(ids), unit="image", desc=label, dynamic_ncols=True, disable=None)]
     finally:
         pool.close()
 

@@ -235,7 +235,7 @@ def _train_values(name, trainable, values, own, job, changes, used) -> dict:
         used.setdefault(RECIPE, []).append(name)
     suitable = (changes.recipe, job.data.recipe, backbone, values.pop("recipe", None))
     published = own.get("recipe") or _suitable(kind.recipes, *suitable)
-    recipe = changed_recipe(trainable, kind.recipes, entries, published)
+    recipe = _for_few(changed_recipe(trainable, kind.recipes, entries, published), entries, name, job)
     pretrained = own.get("pretrained") or changes.pretrained or pretrained_of(backbone)
     return {
         "model": f"{backbone}_{trainable}" if backbone else trainable.replace(":", "_"),
@@ -245,6 +245,17 @@ def _train_values(name, trainable, values, own, job, changes, used) -> dict:
         "backbone": backbone,
         "pretrained": None if pretrained is None else Path(pretrained),
     }
+
+
+def _for_few(recipe, entries, name, job):
+    """The recipe with a smaller batch where a person's own photographs are fewer than a step takes, and nobody set it."""
+    if job.data.list is not None or "batch_size" in entries or recipe.keep_last_batch:
+        return recipe
+    most = max(1, len(job.data.ids) // recipe.accumulation)
+    if recipe.batch_size <= most:
+        return recipe
+    print(f"{name}: --batch-size {most}, since there are only {len(job.data.ids)} photographs")
+    return dataclasses.replace(recipe, batch_size=most)
 
 
 def _suitable(recipes: dict, *names):

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from icd.data.images import image_path, read_image
+from icd.bounded import bounded_maps, enlarge_mask
+from icd.data.images import image_path, read_bounded
 from icd.files import mask_path, write_mask
 from icd.foreign.layouts import find_score_maps, read_layout
 from icd.refine.confident_seeds import BACKGROUND, FOREGROUND, confident_seed
@@ -42,7 +43,7 @@ class ConfidentSeeds(Stage):
         """Make the masks, image by image on all cores."""
         maps = self.source.products()[self.source.label_for("maps")]
         settings = (self.foreground, self.background, self.crf)
-        job = ConfidentImage(maps, self.folder, self.job.data.images, *settings)
+        job = ConfidentImage(maps, self.folder, self.job.data.images, self.job.data.max_side, *settings)
         run_pool(job, ids, self.job.workers, self.name)
 
 
@@ -53,12 +54,13 @@ class ConfidentImage:
     maps: Path
     target: Path
     images: Path
+    max_side: int
     foreground: float
     background: float
     crf: str
 
     def __call__(self, image_id):
-        scores = read_layout(find_score_maps(self.maps, image_id))
-        image = read_image(image_path(self.images, image_id))
+        image, size = read_bounded(image_path(self.images, image_id), self.max_side)
+        scores = bounded_maps(read_layout(find_score_maps(self.maps, image_id), size=size), self.max_side)
         seed = confident_seed(scores, image, self.foreground, self.background, self.crf, threads=1)
-        write_mask(mask_path(self.target, image_id), seed)
+        write_mask(mask_path(self.target, image_id), enlarge_mask(seed, size))

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
-from icd.data.images import image_path, read_image
+from icd.bounded import bounded_maps, enlarge_mask, read_at, shrink_stack
+from icd.data.images import image_path, read_bounded
 from icd.files import mask_path, score_maps_path, write_label_stack, write_mask
 from icd.foreign.label_stacks import find_label_stack, read_any_label_stack
 from icd.foreign.layouts import find_score_maps, read_layout
 from icd.refine.stack_crf import crf_of_stack, stack_of_scores
 from icd.stages.base import Stage, ids_without_file, run_pool, setting
+from icd.stages.empty import is_empty, remarks
 
 
 @dataclass(frozen=True)
@@ -58,19 +61,23 @@ class Crf(Stage):
         """Run the CRF, image by image on all cores."""
         folder = self.source.products()[self.source.label_for("maps")]
         settings = (self.background, self.hard, self.rows_first, self.preset, self.iterations, self.makes)
-        crf_image = CrfImage(folder, self._reads_stacks(), self.folder, self.job.data.images,
-                             len(self.job.data.classes), *settings)  # fmt: skip
-        run_pool(crf_image, ids, self.job.workers, self.name)
+        data = self.job.data
+        crf_image = CrfImage(folder, self._reads_stacks(), self.folder, data.images, data.max_side,
+                             len(data.classes), *settings)  # fmt: skip
+        empty = run_pool(crf_image, ids, self.job.workers, self.name)
+        for line in remarks(self.name, {"": sum(empty)}, len(ids)) if self.makes == "masks" else ():
+            print(line)
 
 
 @dataclass(frozen=True)
 class CrfImage:
-    """Runs the CRF of an id; attributes as of `Crf`."""
+    """Runs the CRF of an id, and returns whether its mask is empty; attributes as of `Crf`."""
 
     source: Path
     reads_stacks: bool
     target: Path
     images: Path
+    max_side: int
     num_classes: int
     background: object
     hard: bool
@@ -80,22 +87,23 @@ class CrfImage:
     makes: str
 
     def __call__(self, image_id):
-        image = read_image(image_path(self.images, image_id))
+        image, size = read_bounded(image_path(self.images, image_id), self.max_side)
         if self.reads_stacks:
-            path = find_label_stack(self.source, image_id)
-            stack = read_any_label_stack(path, self.num_classes, image.shape[:2])
+            read = partial(read_any_label_stack, find_label_stack(self.source, image_id), self.num_classes)
+            stack = read_at(read, size, image.shape[:2], shrink_stack)
         else:
-            stack = stack_of_scores(self._maps(image_id, image), self.background)
+            stack = stack_of_scores(self._maps(image_id, size), self.background)
         options = {"hard": self.hard, "rows_first": self.rows_first, "iterations": self.iterations}
         refined = crf_of_stack(stack, image, self.preset, num_classes=self.num_classes, threads=1, **options)
-        self._write(image_id, refined)
+        self._write(image_id, refined, size)
+        return is_empty(refined.mask())
 
-    def _maps(self, image_id, image):
+    def _maps(self, image_id, size):
         path = find_score_maps(self.source, image_id)
-        return read_layout(path, size=image.shape[:2], num_classes=self.num_classes)
+        return bounded_maps(read_layout(path, size=size, num_classes=self.num_classes), self.max_side)
 
-    def _write(self, image_id, refined):
+    def _write(self, image_id, refined, size):
         if self.makes == "stack":
             write_label_stack(score_maps_path(self.target, image_id), refined)
         else:
-            write_mask(mask_path(self.target, image_id), refined.mask())
+            write_mask(mask_path(self.target, image_id), enlarge_mask(refined.mask(), size))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
+from icd.bounded import bounded_maps, enlarge_mask
 from icd.errors import InputError
 from icd.evaluate import score_masks
 from icd.files import mask_path, read_json, write_json, write_mask
@@ -68,17 +69,18 @@ class EpochChoice:
 
     def _score(self, method) -> float:
         from icd.data.batches import InferenceBatches
-        from icd.data.dataset import ImageDataset
         from icd.engine.localize import localize_views, score_maps_of
 
         job = self._train.job
         data, ids = job.data, job.data.scored_ids
         presentation = method.presentation(method.recipe, data.infer_size)
-        batches = InferenceBatches(ImageDataset(data.images, job.tags, ids, data.classes), 1, presentation)
+        batches = InferenceBatches(job.dataset(ids), 1, presentation)
         kind, rule = list(method.score_maps.items())[-1]
         with tempfile.TemporaryDirectory(dir=self._train.folder, prefix=".scored-") as folder:
             for batch in batches:
-                maps = score_maps_of(method, batch, localize_views(method, batch, job.devices[0][0]), 0)
+                found = score_maps_of(method, batch, localize_views(method, batch, job.devices[0][0]), 0)
+                maps = {name: bounded_maps(scores, data.max_side) for name, scores in found.items()}
                 companion = maps[rule.companion] if rule.companion else None
-                write_mask(mask_path(folder, batch["ids"][0]), rule.seed(maps[kind], None, companion, None))
+                seed = rule.seed(maps[kind], None, companion, None)
+                write_mask(mask_path(folder, batch["ids"][0]), enlarge_mask(seed, found[kind].size))
             return score_masks(folder, data.truth, ids, data.classes, boundary=False).miou

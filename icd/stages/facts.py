@@ -8,13 +8,22 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from icd.files import write_json
+from icd.files import write_atomic, write_json
 from icd.provenance import read_run, write_run
 from icd.stages.base import ids_without_file
 from icd.stages.chain import trainings
 from icd.stages.epochs import best_epoch
 from icd.stages.localize import Localize
 from icd.stages.seeds import Seeds
+
+LIST, CLASSES = "list.txt", "classes.txt"
+
+
+def write_own(job) -> None:
+    """Write the list and the classes that followed from the user's tags, for whoever works on with the results."""
+    if job.data.list is None:
+        for name, lines in ((LIST, job.data.listing.ids), (CLASSES, job.data.classes)):
+            write_atomic(job.out / name, ("\n".join(lines) + "\n").encode())
 
 
 def finish(chain: str, stages: list, selected: list) -> Path:
@@ -58,7 +67,7 @@ def write_facts(chain: str, stages: list) -> None:
         other_recipes=others or None,
         device=job.devices[1],
         data=data.name,
-        data_list=data.list,
+        data_list=data.list or job.out / LIST,
         images=len(data.ids),
         initial_weights=main.pretrained,
         extra_supervision=(seeds or main).supervision(),
@@ -69,6 +78,7 @@ def write_facts(chain: str, stages: list) -> None:
         method=main.trainable,
         backbone=main.backbone,
         classes=list(data.classes),
+        max_side=data.max_side,
         infer_size=(localized and localized.infer_size) or data.infer_size,
         weights=main.weights.name,
         superpixels=getattr(main.superpixel, "folder", None),
@@ -87,6 +97,7 @@ def add_seed_facts(stages: list) -> None:
     if facts and seeds is not None:
         more = ["saliency"] if "sal" in seeds.variants else []
         facts["extra_supervision"] = list(dict.fromkeys((*facts.get("extra_supervision", ()), *more)))
+        facts["threshold_policy"] = seeds.policy()
         facts["crf"] = seeds.crf_preset if "crf" in seeds.variants else facts.get("crf")
         write_json(out / "run.json", facts)
 

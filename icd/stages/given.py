@@ -24,7 +24,7 @@ class GivenMasks(Stage):
         """The images to train on."""
         return self.job.data.ids
 
-    def supervision(self):
+    def supervision(self, label=""):
         """Whoever gives masks knows what they were made with; here nothing is known but that they are masks."""
         return ("given masks",)
 

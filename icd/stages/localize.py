@@ -59,10 +59,9 @@ class Localize(Stage):
     def work(self, ids):
         """Localize."""
         from icd.data.batches import InferenceBatches
-        from icd.data.dataset import ImageDataset
         from icd.engine.localize import localize
 
-        data, method = self.job.data, self.source.load()
-        dataset = ImageDataset(data.images, self.job.tags, ids, data.classes)
+        method = self.source.load()
+        dataset = self.job.dataset(ids)
         batches = InferenceBatches(dataset, self.infer_batch, self.presentation, workers=self.job.workers)
         localize(method, batches, self.job.devices[0], self.products(), self.map_type or method.map_type)

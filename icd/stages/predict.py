@@ -6,11 +6,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
-from icd.data.images import image_path, read_image
+from icd.bounded import enlarge_mask, working_size
+from icd.data.images import image_path, read_bounded
 from icd.files import mask_path, read_logits, score_maps_path, write_logits, write_mask
 from icd.fusion import Fusion, crf_probabilities, logits_on_image, mask_of
 from icd.provenance import file_sha256
 from icd.stages.base import Stage, ids_without_file, run_pool, setting
+from icd.stages.empty import is_empty, remarks
 from icd.stages.train import Train
 
 
@@ -71,22 +73,27 @@ class Predict(Stage):
     def work(self, ids):
         """Compute the logits, then the masks on all cores."""
         from icd.data.batches import InferenceBatches
-        from icd.data.dataset import ImageDataset
         from icd.engine.predict import predict
 
         data, segmenter = self.job.data, self.source.load()
         segmenter.recipe = self.recipe
         without = ids_without_file(ids, [self.logits], ".npz")
         if without:
-            dataset = ImageDataset(data.images, None, without, data.classes)
             batches = InferenceBatches(
-                dataset, 1, segmenter.presentation(self.recipe), workers=self.job.workers
+                self.job.dataset(without, tagged=False),
+                1,
+                segmenter.presentation(self.recipe),
+                workers=self.job.workers,
             )
             predict(segmenter, batches, self.job.devices[0], self._write)
         targets = {label.rpartition("/")[2]: folder for label, folder in self.products().items()}
         options = {"preset": self.recipe.crf, "picture": self.recipe.crf_picture}
-        job = MaskImage(self.logits, data.images, targets, segmenter.fusion, options, self.keep_logits)
-        run_pool(job, ids, self.job.workers, self.name)
+        job = MaskImage(
+            self.logits, data.images, data.max_side, targets, segmenter.fusion, options, self.keep_logits
+        )
+        found = run_pool(job, ids, self.job.workers, self.name)
+        for line in remarks(self.name, {v: sum(one[v] for one in found) for v in targets}, len(ids)):
+            print(line)
 
     def _write(self, image_id, logits):
         write_logits(score_maps_path(self.logits, image_id), logits)
@@ -94,10 +101,11 @@ class Predict(Stage):
 
 @dataclass(frozen=True)
 class MaskImage:
-    """Makes the masks of an id from its logits."""
+    """Makes the masks of an id from its logits; returns by variant whether they are empty."""
 
     logits: Path
     images: Path
+    max_side: int
     targets: dict
     fusion: Fusion
     crf: dict
@@ -105,11 +113,15 @@ class MaskImage:
 
     def __call__(self, image_id):
         path = score_maps_path(self.logits, image_id)
-        logits = logits_on_image(read_logits(path), self.fusion)
-        write_mask(mask_path(self.targets["nocrf"], image_id), mask_of(logits))
+        stored = read_logits(path)
+        size = stored.size
+        logits = logits_on_image(replace(stored, size=working_size(size, self.max_side)), self.fusion)
+        masks = {"nocrf": mask_of(logits)}
         if "crf" in self.targets:
-            image = read_image(image_path(self.images, image_id))
-            probabilities = crf_probabilities(image, logits, **self.crf, threads=1)
-            write_mask(mask_path(self.targets["crf"], image_id), mask_of(probabilities))
+            image, _ = read_bounded(image_path(self.images, image_id), self.max_side)
+            masks["crf"] = mask_of(crf_probabilities(image, logits, **self.crf, threads=1))
+        for variant, mask in masks.items():
+            write_mask(mask_path(self.targets[variant], image_id), enlarge_mask(mask, size))
         if not self.keep:
             path.unlink()
+        return {variant: is_empty(mask) for variant, mask in masks.items()}

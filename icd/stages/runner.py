@@ -142,7 +142,13 @@ def _check_inputs(stages, working) -> None:
             require_given(data, field, stage)
     used = {name: wanted for name, wanted in needed.items() if wanted}
     roots = {"saliency_root": data.saliency, "truth_root": data.truth, "superpixel_root": data.superpixels}
-    folders = RunFolders(data.images, job.tags, classes=data.classes, **{name: roots[name] for name in used})
+    folders = RunFolders(
+        data.images,
+        job.tags,
+        classes=data.classes,
+        max_side=data.max_side,
+        **{name: roots[name] for name in used},
+    )
     checked = check_run(folders, ids, job.workers, used)
     problems = [
         p

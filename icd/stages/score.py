@@ -57,7 +57,12 @@ class Score(Stage):
                 folder, data.truth, ids, data.classes, evaluated_classes=self.eval_classes,
                 workers=max(self.job.workers, 1),
             )  # fmt: skip
-            named = {"kind": kind, "variant": variant, "name": f"{kind} {variant}".strip()}
+            named = {
+                "kind": kind,
+                "variant": variant,
+                "name": f"{kind} {variant}".strip(),
+                "extra_supervision": list(self.source.supervision(label)),
+            }
             entries.append({**named, **scores.as_dict(per_image=True)})
         write_json(self.folder / self.name_of_file, entries)
         print(score_table(entries))

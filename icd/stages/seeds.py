@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
-from icd.data.images import image_path, read_image, read_image_size
+from icd.bounded import bounded_maps, enlarge_mask, read_at, shrink_values
+from icd.data.images import image_path, read_bounded, read_image_size
 from icd.files import mask_path, read_saliency, write_mask
 from icd.foreign.layouts import find_score_maps, read_layout
 from icd.refine.seeds import SeedRule, crf_seed
 from icd.stages import record
 from icd.stages.base import GivenMaps, Stage, ids_without_file, run_pool, setting
+from icd.stages.empty import is_empty, remarks
 
 VARIANTS = ("nocrf", "crf", "sal")
 
@@ -66,15 +69,16 @@ class Seeds(Stage):
         """Saliency for the variant with saliency."""
         return {"saliency": self.ids()} if "sal" in self.variants else {}
 
-    def supervision(self):
+    def supervision(self, label=""):
         """Saliency, where a variant uses it."""
-        return tuple(
-            dict.fromkeys((*(("saliency",) if "sal" in self.variants else ()), *super().supervision()))
-        )
+        saliency = "sal" in self.variants if not label else label.endswith("/sal")
+        return tuple(dict.fromkeys((*(("saliency",) if saliency else ()), *super().supervision())))
 
     def policy(self) -> str:
         """How the masks come by their background threshold, in words."""
-        return "; ".join(f"{kind}: {rule.policy}" for kind, rule in self.source.rules.items())
+        return "; ".join(
+            f"{kind}: {rule.policy_at(self.threshold)}" for kind, rule in self.source.rules.items()
+        )
 
     def left(self):
         """The ids that lack a mask of some kind and variant."""
@@ -87,15 +91,18 @@ class Seeds(Stage):
             targets = {variant: products[f"{kind}/{variant}"] for variant in self.variants}
             seed_image = SeedImage(
                 rule, maps[kind], targets, len(job.data.classes), maps.get(rule.companion), job.data.images, job.tags,
-                job.data.saliency, self.threshold, self.crf_preset, self.crf_backend,
+                job.data.saliency, job.data.max_side, self.threshold, self.crf_preset, self.crf_backend,
             )  # fmt: skip
             left = ids_without_file(ids, targets.values(), ".png")
-            run_pool(seed_image, left, job.workers, f"{self.name} {kind}")
+            found = run_pool(seed_image, left, job.workers, f"{self.name} {kind}")
+            empty = {variant: sum(one.get(variant, False) for one in found) for variant in self.variants}
+            for line in remarks(f"{self.name} {kind}", empty, len(left)):
+                print(line)
 
 
 @dataclass(frozen=True)
 class SeedImage:
-    """Makes the missing seeds of an id.
+    """Makes the missing seeds of an id; returns by variant whether the new ones are empty.
 
     Attributes
     ----------
@@ -106,6 +113,8 @@ class SeedImage:
         The folder of every variant.
     images, tags, saliency
         Photographs for `crf`, and with tags for the layout that says neither size nor classes; saliency maps for `sal`.
+    max_side : int or None
+        Masks of larger photographs are made at their working size and enlarged; see `icd.bounded`.
     """
 
     rule: SeedRule
@@ -116,6 +125,7 @@ class SeedImage:
     images: Path
     tags: object
     saliency: Path
+    max_side: int
     threshold: float
     crf_preset: str
     crf_backend: str
@@ -123,8 +133,17 @@ class SeedImage:
     def __call__(self, image_id):
         paths = {variant: mask_path(folder, image_id) for variant, folder in self.targets.items()}
         wanted = {variant for variant, path in paths.items() if not path.is_file()}
-        maps = self._read(self.maps, image_id)
-        companion = None if self.companion is None else self._read(self.companion, image_id)
+        stored = self._read(self.maps, image_id)
+        maps, size = bounded_maps(stored, self.max_side), stored.size
+        companion = None
+        if self.companion is not None:
+            companion = bounded_maps(self._read(self.companion, image_id), self.max_side)
+
+        empty = {}
+
+        def write(variant, mask):
+            empty[variant] = is_empty(mask)
+            write_mask(paths[variant], enlarge_mask(mask, size))
 
         def seed_with(saliency):
             return self.rule.seed(maps, saliency, companion, self.threshold)
@@ -132,13 +151,15 @@ class SeedImage:
         if wanted & {"nocrf", "crf"}:
             seed = seed_with(None)
             if "nocrf" in wanted:
-                write_mask(paths["nocrf"], seed)
+                write("nocrf", seed)
             if "crf" in wanted:
-                image = read_image(image_path(self.images, image_id))
+                image, _ = read_bounded(image_path(self.images, image_id), self.max_side)
                 options = {"preset": self.crf_preset, "backend": self.crf_backend, "threads": 1}
-                write_mask(paths["crf"], crf_seed(seed, image, self.num_classes, **options))
+                write("crf", crf_seed(seed, image, self.num_classes, **options))
         if "sal" in wanted:
-            write_mask(paths["sal"], seed_with(read_saliency(mask_path(self.saliency, image_id), maps.size)))
+            read = partial(read_saliency, mask_path(self.saliency, image_id))
+            write("sal", seed_with(read_at(read, size, maps.size, shrink_values)))
+        return empty
 
     def _read(self, folder, image_id):
         path = find_score_maps(folder, image_id)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from icd.data.images import image_path, read_image
+from icd.data.images import image_path, read_bounded
 from icd.files import superpixels_path, write_superpixels
 from icd.provenance import file_sha256
 from icd.refine.superpixels import segment
@@ -53,7 +53,8 @@ class Superpixels(Stage):
         """Segment, then merge."""
         products = self.products()
         raw = products.get("raw", self.folder)
-        job = SegmentImage(self.job.data.images, raw, self.k)
+        data = self.job.data
+        job = SegmentImage(data.images, raw, self.k, data.max_side)
         run_pool(job, ids_without_file(ids, [raw], ".png"), self.job.workers, self.name)
         if "raw" in products:
             from icd.engine.build import build_backbone
@@ -61,17 +62,20 @@ class Superpixels(Stage):
 
             context = self.job.devices[0][0]
             backbone = build_backbone(self.backbone, [context], pretrained=self.pretrained)
-            merged_superpixels(ids, self.job.data.images, raw, self.folder, backbone, context, self.limit)
+            merged_superpixels(
+                ids, data.images, raw, self.folder, backbone, context, self.limit, data.max_side
+            )
 
 
 @dataclass(frozen=True)
 class SegmentImage:
-    """Segments the photograph of an id and writes its superpixels."""
+    """Segments the photograph of an id and writes its superpixels, both at its working size."""
 
     images: Path
     target: Path
     k: float
+    max_side: int
 
     def __call__(self, image_id):
-        ids = segment(read_image(image_path(self.images, image_id)), self.k)
-        write_superpixels(superpixels_path(self.target, image_id), ids)
+        image, _ = read_bounded(image_path(self.images, image_id), self.max_side)
+        write_superpixels(superpixels_path(self.target, image_id), segment(image, self.k))

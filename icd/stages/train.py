@@ -24,6 +24,10 @@ from icd.provenance import file_sha256
 from icd.recipe import BaseRecipe
 from icd.stages import record
 from icd.stages.base import Stage, setting
+from icd.weights.registry import explain, supervision_of_weights
+
+FEW_STEPS = 200
+"""Fewer optimizer steps than this are remarked on; the runs of docs/results.md that train from tags took 384 and more."""
 
 
 @dataclass(frozen=True)
@@ -83,11 +87,12 @@ class Train(Stage):
         """Saliency of every image, if the trainable learns from it."""
         return {"saliency": self.ids()} if "saliency" in self.trained_class.needs else {}
 
-    def supervision(self):
-        """What the planes, and choosing the epoch, use beyond tags."""
+    def supervision(self, label=""):
+        """What the planes, the initial weights, and choosing the epoch, use beyond tags."""
         own = [PLANES[name].supervision for name in self.trained_class.needs if PLANES[name].supervision]
         chosen = ["masks for choosing the epoch"] if self.choose_epoch == "best" else []
-        return tuple(dict.fromkeys((*super().supervision(), *own, *chosen)))
+        weights = [] if self.pretrained is None else supervision_of_weights(self.pretrained)
+        return tuple(dict.fromkeys((*super().supervision(), *own, *weights, *chosen)))
 
     @property
     def length(self):
@@ -189,9 +194,19 @@ class Train(Stage):
             found = f"a step of {self.recipe.batch_size * self.recipe.accumulation} for a list of {len(self.ids())}"
             remedy = f"Give --batch-size {max(1, len(self.ids()) // self.recipe.accumulation)} or less, or a longer list."
             raise InputError("--batch-size", "at most as many images as the list has", found, remedy)
+        if self.length.steps < FEW_STEPS:
+            print(self._few_steps(steps_per_epoch))
         backbone = backbone_for(self.trainable, self.backbone, self.recipe)
         make_trainable(self.trainable, backbone, len(self.job.data.classes), self.recipe)
         self._check_target()
+
+    def _few_steps(self, steps_per_epoch) -> str:
+        """That the training is too short to learn much, and how long it should be."""
+        batch = self.recipe.batch_size * self.recipe.accumulation
+        made_of = f"{len(self.ids())} images, {batch} a step, {self.length.epochs} epochs"
+        epochs = -(-2 * FEW_STEPS // steps_per_epoch)
+        remedy = f"--num-epoch {epochs} makes about {epochs * steps_per_epoch}."
+        return f"WARNING {self.name}: only {self.length.steps} optimizer steps ({made_of}), which teach little. {remedy}"
 
     def _check_target(self):
         """Score maps that are learned from must be as large as the crop; see `icd.data.planes`."""
@@ -204,7 +219,6 @@ class Train(Stage):
 
     def _check_pretrained(self):
         from icd.backbones import find_backbone
-        from icd.weights.registry import explain
 
         if self.pretrained is None:
             if self.backbone and find_backbone(self.backbone).pretrained:
@@ -258,41 +272,37 @@ class Train(Stage):
         self._conclude(trainable)
         if choice is None:
             save_weights(trainable, self.weights)
-        print(f"{self.name}: trained; weights {self.weights}")
+        steps, epochs = self.length.steps, self.length.epochs
+        print(f"{self.name}: trained {steps} steps in {epochs} epochs; weights {self.weights}")
 
     def _batches(self):
         from icd.data.batches import TrainBatches
-        from icd.data.dataset import ImageDataset
 
-        data, augmentation = self.job.data, self.trained_class.augmentation(self.recipe)
-        dataset = ImageDataset(data.images, self.job.tags, self.ids(), data.classes, self.planes())
+        dataset = self.job.dataset(self.ids(), self.planes())
+        augmentation = self.trained_class.augmentation(self.recipe)
         return TrainBatches(dataset, self.recipe, augmentation, self.job.seed, self.job.workers)
 
     def _conclude(self, trainable):
         """Show the training images once more to a trainable that sets up something from them at the end."""
         from icd.data.batches import InferenceBatches
-        from icd.data.dataset import ImageDataset
         from icd.trainable import Trainable
 
         if type(trainable).conclude is Trainable.conclude:
             return
-        data = self.job.data
-        dataset = ImageDataset(data.images, self.job.tags, self.ids(), data.classes)
-        presentation = trainable.presentation(self.recipe, data.infer_size)
-        batches = InferenceBatches(dataset, 1, presentation, workers=self.job.workers)
+        presentation = trainable.presentation(self.recipe, self.job.data.infer_size)
+        batches = InferenceBatches(self.job.dataset(self.ids()), 1, presentation, workers=self.job.workers)
         trainable.conclude(batches)
         batches.close()
 
     def _picture_strip(self):
         """Writes pictures of the first images after every epoch; none of what does not localize."""
-        from icd.data.dataset import ImageDataset
         from icd.engine.pictures import STRIP_IMAGES, PictureStrip
 
-        kind, data = self.trained_class, self.job.data
+        kind = self.trained_class
         if not hasattr(kind, "score_maps"):
             return None
-        shown = ImageDataset(data.images, self.job.tags, self.ids()[:STRIP_IMAGES], data.classes)
-        presentation = kind.presentation(self.recipe, data.infer_size)
+        shown = self.job.dataset(self.ids()[:STRIP_IMAGES])
+        presentation = kind.presentation(self.recipe, self.job.data.infer_size)
         return PictureStrip(self.folder / f"{self.model}_visdemo", self.model, shown, presentation)
 
     def build(self, pretrained=None):

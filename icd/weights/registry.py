@@ -33,6 +33,7 @@ class WeightFile:
     family: str = None
     gives: str = None
     backbone: str = None
+    supervision: str = None
     notes: str = ""
 
     def state(self, folder=FOLDER) -> str:
@@ -95,6 +96,18 @@ def pretrained_of(backbone: str):
     """Where the weights that a backbone starts from are looked for; None where the registry has none for it."""
     known = any(entry.backbone == backbone for entry in known_weights().values())
     return backbone_file(backbone) if known else None
+
+
+def supervision_of_weights(path) -> list:
+    """What initial weights bring beyond image-level labels, as far as the registry knows a file of that name.
+
+    Returns
+    -------
+    list of str
+        Such as "masks of COCO in the initial weights"; empty for weights of classifiers, and for unknown files.
+    """
+    found = [entry.supervision for entry in find(Path(path).name) if entry.supervision]
+    return [f"{supervision} in the initial weights" for supervision in dict.fromkeys(found)]
 
 
 def explain(name: str, folder=FOLDER) -> str:

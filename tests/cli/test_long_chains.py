@@ -61,6 +61,8 @@ def test_a_chain_runs_to_val(data, tmp_path, chain, stacks):
 def test_masks_of_any_origin_train_a_network(data, tmp_path):
     result = run("segment", data, tmp_path / "out", "--network", "largefov")
     assert "VAL" in result.stdout
+    for entry in json.loads((tmp_path / "out/scores.json").read_text()):
+        assert entry["extra_supervision"] == ["given masks"]
     facts = json.loads((tmp_path / "out/stage.json").read_text())["facts"]
     assert facts["trainable"] == "largefov" and facts["mask"]["foreign"] == str((data / "truth").resolve())
 

@@ -55,6 +55,8 @@ def test_log_and_provenance(finished):
     assert {"cam", "bottom_up", "top_down", "learning_rate"} <= lines[0].keys()
     run = json.loads((folder / "whole/run.json").read_text())
     assert run["seed"] == 0 and run["extra_supervision"] == ["saliency"]
+    for entry in json.loads((folder / "whole/scores.json").read_text()):
+        assert entry["extra_supervision"] == (["saliency"] if entry["variant"] == "sal" else [])
     assert run["recipe"]["num_epoch"] == 3
 
 

@@ -120,3 +120,39 @@ def test_commands_say_what_they_do():
         "export",
         "doctor",
     }
+
+
+def test_walk_takes_maps_and_boundaries_of_any_program(tmp_path):
+    """Score maps in PSA's layout and arrays of boundaries; neither photographs nor MXNet."""
+    for folder in ("cams", "edges"):
+        (tmp_path / folder).mkdir()
+    for image_id in ("a", "b"):
+        plane = np.zeros((72, 80), np.float32)
+        plane[20:40, 20:40] = 1
+        np.save(tmp_path / f"cams/{image_id}.npy", np.array({4: plane}, dtype=object), allow_pickle=True)
+        wall = np.zeros((18, 20), np.float32)
+        wall[:, 12] = 1
+        np.save(tmp_path / f"edges/{image_id}.npy", wall)
+    (tmp_path / "list.txt").write_text("a\nb\n")
+    words = [
+        "walk",
+        "--maps",
+        "cams",
+        "--boundaries",
+        "edges",
+        "--list",
+        "list.txt",
+        "--out",
+        "out",
+        "--steps",
+        "16",
+    ]
+    blocked = (
+        "import sys; sys.modules['mxnet'] = None; from icd.cli.main import main; sys.exit(main(sys.argv[1:]))"
+    )
+    result = execute([sys.executable, "-c", blocked, *words], tmp_path)
+    assert result.returncode == 0, result.stderr
+    mask = read_mask(tmp_path / "out/masks/a.png", (72, 80))
+    assert set(np.unique(mask)) == {0, 5} and mask[30, 30] == 5 and mask[30, 60] == 0
+    again = execute([sys.executable, "-c", blocked, *words[:-1], "32"], tmp_path)
+    assert again.returncode == 2 and "steps = 32" in again.stderr

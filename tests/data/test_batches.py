@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from runs import recipe_of
 
 from icd.data.augment import ScaledCrop
-from icd.data.batches import InferenceBatches, TrainBatches, random_stream
+from icd.data.batches import InferenceBatches, TrainBatches, _LoadTrainSample, random_stream
 from icd.data.views import Frame
 from icd.errors import InputError
 from icd.files import write_superpixels
@@ -139,3 +139,11 @@ def test_batches_come_in_groups_of_what_a_step_accumulates(small):
     assert [len(group) for group in batches.epoch(0)] == [2] and len(batches) == 1
     kept = TrainBatches(small.dataset(), recipe_of(4, accumulation=2, keep_last_batch=True), CROP, 0)
     assert [[len(batch["ids"]) for batch in group] for group in kept.epoch(0)] == [[4, 2]]
+
+
+def test_a_fault_that_an_augmentation_finds_names_its_image(small):
+    def refuses(image, planes, random):
+        raise InputError("label stacks low and high", "one thing", "another")
+
+    with pytest.raises(InputError, match=f"low and high of {small.ids[0]}: expected one thing"):
+        _LoadTrainSample(small.dataset(), refuses, 0)((0, 0))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -9,7 +11,8 @@ from icd.errors import InputError
 from icd.evaluate import score_masks, tally, threshold_curve
 from icd.evaluate.curve import threshold_of_policy
 from icd.files import ScoreMaps, write_score_maps
-from icd.grid import maps_on_image
+from icd.grid import maps_on_image, positive_share, shares_on_image
+from icd.refine.seeds import cam_seed
 
 
 @pytest.fixture
@@ -91,3 +94,16 @@ def test_threshold_of_the_runs_own_seeds(kind, expected):
     assert threshold_of_policy(policy, kind) == expected
     assert threshold_of_policy("fixed 0.3 of the maximum", kind) == (0.3, True)
     assert threshold_of_policy("", kind) == (0.2, True)
+
+
+def test_maps_that_are_stretched_over_their_range(grids, write_masks):
+    """SEAM's: the curve's masks are those of the seeds, which read the maps' own rule."""
+    folder, truth, maps = grids
+    ranged = {k: dataclasses.replace(scores, normalization="range") for k, scores in maps.items()}
+    for k, scores in ranged.items():
+        write_score_maps(folder / f"{k}.npz", scores)
+    curve = threshold_curve(folder, truth, list(maps), (0.26,), classes="abcd", normalize=True)
+    seeds = {k: cam_seed(scores, threshold=0.26) for k, scores in ranged.items()}
+    assert any((shares_on_image(s) != positive_share(maps_on_image(s))).any() for s in ranged.values())
+    expected = score_masks(write_masks("seeds", seeds), truth, list(maps), "abcd")
+    np.testing.assert_allclose(curve.iou[0], expected.iou, atol=1e-12)

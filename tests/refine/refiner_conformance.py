@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from trainable_conformance import TrainableConformance, parameters_of
 
-from icd.backbones import create_backbone
+from icd.backbones import BACKBONES, create_backbone
 from icd.compat import mx
 from icd.engine.fit import make_trainer, step_seed, train_step
 from icd.engine.parts import split_batch
@@ -17,6 +17,9 @@ from icd.refine.irn import IRN
 
 CLASSES, SIZE, BATCH = 3, 80, 4
 ONE, TWO = (mx.cpu(0),), (mx.cpu(0), mx.cpu(1))
+
+# Those of 101 layers differ from those of 50 in the number of equal blocks alone; the deep stem is a kind of its own.
+KINDS_OF_BACKBONE = sorted(set(BACKBONES) - {"resnet101", "resnet101_v1", "resnet101_caffe"})
 
 
 class RefinerConformance(TrainableConformance):

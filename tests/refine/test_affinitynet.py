@@ -11,10 +11,10 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1] / "methods"))
 
 from recipe_weights import unnormalised
-from refiner_conformance import AffinityNetConformance, IRNConformance, RefinerConformance
+from refiner_conformance import KINDS_OF_BACKBONE, AffinityNetConformance, IRNConformance, RefinerConformance
 from resnet38_heads import gradient_norms, load_recipe, statistics
 
-from icd.backbones import BACKBONES, create_backbone
+from icd.backbones import create_backbone
 from icd.compat import mx
 from icd.data.affinity_labels import affinity_labels
 from icd.data.augment import AffinityCrop
@@ -287,7 +287,7 @@ def test_batch_without_any_pair():
     assert set(losses.values()) == {0.0}
 
 
-@pytest.mark.parametrize("backbone", sorted(BACKBONES))
+@pytest.mark.parametrize("backbone", KINDS_OF_BACKBONE)
 def test_every_backbone(backbone):
     refiner = AffinityNet(create_backbone(backbone), 3, AffinityNet.recipes["embedded"])
     refiner.initialize(mx.init.Xavier())

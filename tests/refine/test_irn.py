@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from refiner_conformance import KINDS_OF_BACKBONE
 
-from icd.backbones import BACKBONES, create_backbone
+from icd.backbones import create_backbone
 from icd.compat import mx
 from icd.engine import checkpoint
 from icd.engine.build import find_trainable, make_trainable
@@ -177,7 +178,7 @@ def test_the_mean_displacement_is_taken_at_the_end(tmp_path):
     np.testing.assert_array_equal(other.mean_shift.data().asnumpy(), kept.asnumpy())
 
 
-@pytest.mark.parametrize("name", sorted(BACKBONES))
+@pytest.mark.parametrize("name", KINDS_OF_BACKBONE)
 def test_every_backbone_has_taps_for_it(name):
     refiner = make_trainable("irn", create_backbone(name), 3, make_recipe({"frame": 32}))
     refiner.initialize(mx.init.Xavier())

@@ -14,6 +14,7 @@ from icd.data.tags import read_tags
 from icd.errors import InputError
 from icd.files import ScoreMaps, read_mask, read_saliency
 from icd.grid import maps_on_image
+from icd.methods import SEED_RULES
 from icd.methods.icd import icd_seed
 from icd.refine.seeds import cam_seed, crf_seed
 
@@ -132,3 +133,16 @@ def test_seeds_hold_only_tags_background_and_ignore(a, b, saliency):
     salient = with_saliency[saliency > 2]
     assert not (believed and (salient == 0).any())
     assert set(np.unique(cam_seed(cam))) <= {0, 3, 9}
+
+
+@pytest.mark.parametrize("name", SEED_RULES)
+def test_an_image_without_score_maps_is_background(name):
+    """IRN's program writes empty dictionaries; what is salient there is unknown."""
+    size, rule = (20, 30), SEED_RULES[name]
+    empty = ScoreMaps(np.zeros(0, np.int16), np.zeros((0, 9, 9), np.float32), size, (33, 33, *size))
+    companion = empty if rule.companion else None
+    assert (rule.seed(empty, None, companion, None) == 0).all()
+    saliency = np.zeros(size, np.uint8)
+    saliency[:10] = 255
+    seed = rule.seed(empty, saliency, companion, None)
+    assert (seed[:10] == 255).all() and (seed[10:] == 0).all()

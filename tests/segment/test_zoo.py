@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from types import SimpleNamespace
 
@@ -182,3 +183,13 @@ def test_metric_is_gluoncvs():
 def test_batches_of_the_conformance_are_valid():
     batch = make_batch()
     assert batch["image"].max() <= 255 and set(np.unique(batch["mask"])) == {0, 1, 2, 3, 255}
+
+
+def test_files_are_read_as_strictly_with_gluoncv_as_without():
+    """GluonCV makes Pillow fill cut-off files with gray; a damaged mask would then be scored."""
+    script = (
+        "from icd.compat import load_gluoncv; from PIL import ImageFile; load_gluoncv();"
+        "print(ImageFile.LOAD_TRUNCATED_IMAGES)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"

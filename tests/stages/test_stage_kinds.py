@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 
+import cv2
 import numpy as np
 import pytest
 from runs import make_data, recipe_of
 from stage_conformance import StageConformance, data_set, given_maps
 
 from icd.errors import InputError
-from icd.files import mask_path, read_mask, write_mask
+from icd.files import ScoreMaps, mask_path, read_mask, score_maps_path, write_mask, write_score_maps
 from icd.methods import METHODS, make_recipe
 from icd.refine.seeds import CAM_RULE
 from icd.stages.base import Files, GivenMaps, Job, Stage, ids_without_file
@@ -18,6 +19,7 @@ from icd.stages.localize import Localize
 from icd.stages.seeds import Seeds
 from icd.stages.superpixels import Superpixels
 from icd.stages.train import Train
+from icd.stages.walk import WalkToBoundaries
 
 
 class TestSuperpixels(StageConformance):
@@ -37,6 +39,63 @@ class TestSuperpixels(StageConformance):
         again.refuse_conflict()
         again.run()
         assert again.left() == []
+
+
+class TestWalkToBoundaries(StageConformance):
+    def build(self, job, out):
+        return WalkToBoundaries(
+            "walk", job, out / "walk", given_maps(job, CAM_RULE), steps=16, boundaries=boundary_maps(job)
+        )
+
+    def changed(self, stage):
+        return dataclasses.replace(stage, beta=5.0), "beta = 5"
+
+    def test_maps_stop_at_the_boundary(self, tmp_path):
+        """A wall through the picture: what lies beyond stays background."""
+        stage, scores = self.stage(tmp_path), np.zeros((1, 72, 80), np.float32)
+        scores[0, :, :20] = 1
+        maps = ScoreMaps(np.array([1], np.int16), scores, (72, 80), (72, 80, 72, 80))
+        write_score_maps(score_maps_path(stage.source.products()["cam"], "picture0"), maps)
+        wall = np.zeros((18, 20), np.float32)
+        wall[:, 10] = 1
+        np.save(stage.boundaries / "picture0.npy", wall)
+        stage.run()
+        mask = read_mask(mask_path(stage.folder / "masks", "picture0"))
+        assert (mask[:, :32] == 1).all() and (mask[:, 48:] == 0).all()
+
+    @pytest.mark.parametrize(
+        ("boundary", "message"),
+        [
+            (np.full((18, 20), 2.0), "numbers outside"),
+            (np.full((18, 20), np.nan), "numbers outside"),
+            (np.zeros((5, 18, 20)), "shape"),
+            (np.zeros((17, 20)), "picture0.npy: expected every 4th"),
+            (np.array(["a"]), "ndarray"),
+        ],
+    )
+    def test_what_is_no_boundary_map(self, tmp_path, boundary, message):
+        stage = self.stage(tmp_path)
+        np.save(stage.boundaries / "picture0.npy", boundary)
+        with pytest.raises(InputError, match=message):
+            stage.run()
+
+    def test_a_missing_boundary_map_is_found_before_the_work(self, tmp_path):
+        stage = self.stage(tmp_path)
+        (stage.boundaries / "picture1.npy").unlink()
+        with pytest.raises(InputError, match="1 missing, such as picture1"):
+            stage.check()
+
+
+def boundary_maps(job):
+    """Boundary maps of every image: half arrays on IRN's grid, half gray pictures of every pixel."""
+    random, folder = np.random.RandomState(4), job.data.images.parent / "boundaries"
+    folder.mkdir(exist_ok=True)
+    for number, image_id in enumerate(job.data.ids):
+        if number < 2:
+            np.save(folder / f"{image_id}.npy", np.float32(random.rand(18, 20)))
+        else:
+            cv2.imwrite(str(mask_path(folder, image_id)), np.uint8(random.randint(0, 256, (72, 80))))
+    return folder
 
 
 class TestSeeds(StageConformance):

@@ -21,6 +21,7 @@ from icd.weights.registry import (
     explain,
     find,
     known_weights,
+    supervision_of_weights,
 )
 
 ENTRIES = list(known_weights().values())
@@ -31,7 +32,7 @@ def test_entries_are_whole(entry):
     assert entry.what and entry.file and entry.origin
     assert (entry.family is None) == (entry.gives is None)
     assert entry.family is None or (entry.family in FAMILIES and entry.gives.endswith(".params"))
-    assert entry.family is not None or entry.file.endswith(".params")
+    assert entry.family is not None or entry.file.endswith((".params", ".onnx"))
     if entry.digest:
         algorithm, digits = entry.digest.split(":")
         assert algorithm in hashlib.algorithms_guaranteed and re.fullmatch("[0-9a-f]{8,64}", digits)
@@ -48,6 +49,12 @@ def test_every_field_is_explained_in_the_file():
     head = REGISTRY.read_text(encoding="utf-8").split("\n\n")[0]
     for field in fields(WeightFile):
         assert field.name == "name" or re.search(rf"^#   {field.name} ", head, re.MULTILINE)
+
+
+def test_weights_that_learned_from_masks_are_extra_supervision():
+    expected = ["masks of COCO in the initial weights"]
+    assert supervision_of_weights("anywhere/deeplabv1_resnet101-coco.params") == expected
+    assert supervision_of_weights("mobilenet_v2.params") == supervision_of_weights("my_own.params") == []
 
 
 def test_states(tmp_path):
