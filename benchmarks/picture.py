@@ -24,19 +24,22 @@ from icd.provenance import read_run  # noqa: E402
 SCENES = ("scene_0149", "scene_0007", "scene_0168")  # of middling score: ranks 100 to 130 of 256
 
 
-def row(folder: Path, run: dict, image_id: str, masks: tuple) -> np.ndarray:
-    """Image, CAM and ICD's map of a scene, some masks of it (folders), and its truth."""
+def row(folder: Path, run: dict, image_id: str) -> np.ndarray:
+    """The five pictures of one scene."""
     image = read_image(image_path(run["image_root"], image_id))
     maps = []
     for kind in ("cam", "icd"):
         scores = read_score_maps(score_maps_path(folder / "results" / f"scores_{kind}", image_id))
         maps.append(heat_map(positive_share(maps_on_image(scores)).max(0), image))
-    shown = [voc_palette()[read_mask(mask_path(m, image_id))] for m in (*masks, run["eval_root"])]
+    seed = read_mask(mask_path(folder / "results" / "seeds" / "nocrf", image_id))
+    truth = read_mask(mask_path(run["eval_root"], image_id))
+    return framed_row([image, *maps, voc_palette()[seed], voc_palette()[truth]])
+
+
+def framed_row(panels: list) -> np.ndarray:
+    """RGB pictures beside each other, with white between."""
     return picture_row(
-        [
-            cv2.copyMakeBorder(p, 2, 2, 2, 2, cv2.BORDER_CONSTANT, value=(255,) * 3)
-            for p in (image, *maps, *shown)
-        ]
+        [cv2.copyMakeBorder(p, 2, 2, 2, 2, cv2.BORDER_CONSTANT, value=(255,) * 3) for p in panels]
     )
 
 
@@ -52,8 +55,7 @@ def main() -> None:
     """Write the picture from a run folder."""
     folder = Path(sys.argv[1])
     run = read_run(folder)
-    seeds = (folder / "results" / "seeds" / "nocrf",)
-    write_picture(ROOT / "docs" / "example.png", [row(folder, run, image_id, seeds) for image_id in SCENES])
+    write_picture(ROOT / "docs" / "example.png", [row(folder, run, image_id) for image_id in SCENES])
 
 
 if __name__ == "__main__":

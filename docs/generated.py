@@ -153,20 +153,17 @@ def _published_row(entry) -> tuple:
 
 
 def weights() -> str:
-    """Every known weight file: its name, what it is, where it comes from, and how it is made ours."""
+    """Every known weight file: what it is, what it learned from, where it comes from, and how it becomes ours."""
     from icd.weights.registry import known_weights
 
-    rows = [
-        (
-            f"`{w.name}`",
-            w.what,
-            w.origin,
-            w.licence or "not known",
-            f"`icd convert {w.family}`" if w.family else "read as it is",
-        )
-        for w in known_weights().values()
-    ]
-    return table(("name", "what", "where it comes from", "licence", "how it becomes ours"), rows)
+    rows = []
+    for name, entry in known_weights().items():
+        way = f"`icd convert {entry.family}`" if entry.family else "as it is"
+        beyond = entry.supervision or "–"
+        rows.append((f"`{name}`", entry.what, beyond, entry.origin, entry.licence or "not known", way))
+    return table(
+        ("name", "what", "beyond tags", "where it comes from", "licence", "how it becomes ours"), rows
+    )
 
 
 def supervision() -> str:

@@ -24,7 +24,7 @@ COMMANDS = {
     "report": "write a run's report.html",
     "export": "write score maps or masks in another project's layout",
     "export-onnx": "write a run's network for ONNX Runtime, which needs no MXNet",
-    "predict": "masks of photographs by an exported segmentation network, without MXNet",
+    "predict": "make masks of photographs with an exported segmentation network, without MXNet",
     "weights": "list the known weight files and check those that are here",
     "convert": "turn a checkpoint of another program into .params, or back",
 }
