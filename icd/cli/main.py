@@ -15,6 +15,7 @@ COMMANDS = {
     "data": "prepare VOC's lists, check a folder, write the embedded set",
     "superpixels": "make raw superpixels, or merge them by deep features",
     "run": "a published pipeline: train, localize, make masks, score, report",
+    "launch": "several processes that train together, on this machine or on several",
     "plan": "what a pipeline would do, what of it is done, and how long the rest takes",
     "seeds": "make seeds from score maps, ours or those of the originals",
     "evaluate": "score masks or score maps against the truth",

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from icd.data.batches import steps_in_epoch
+from icd.data.batches import refuse_small_batch, steps_in_epoch
 from icd.data.planes import PLANES
 from icd.engine.schedules import depends_on_length, training_length
 from icd.errors import InputError
@@ -187,6 +187,7 @@ class Train(Stage):
             found = f"a step of {self.recipe.batch_size * self.recipe.accumulation} for a list of {len(self.ids())}"
             remedy = f"Give --batch-size {max(1, len(self.ids()) // self.recipe.accumulation)} or less, or a longer list."
             raise InputError("--batch-size", "at most as many images as the list has", found, remedy)
+        refuse_small_batch(self.recipe, self.job.world.size)
         backbone = backbone_for(self.trainable, self.backbone, self.recipe)
         make_trainable(self.trainable, backbone, len(self.job.data.classes), self.recipe)
         self._check_target()
@@ -232,6 +233,10 @@ class Train(Stage):
         if self.weights_given is None and self.left():
             super().run()
 
+    def distribute(self, left):
+        """Train, all processes of the world together."""
+        self.work(left)
+
     def work(self, ids):
         """Train to the end of the recipe."""
         from icd.engine.fit import FitOptions, fit
@@ -243,8 +248,9 @@ class Train(Stage):
             self.folder, self.job.seed, self.num_save, self.log_frequency, self.job.resume, self.begin_epoch,
             self.facts(), self.free_keys(),
         )  # fmt: skip
-        choice = EpochChoice(self) if self.choose_epoch == "best" else None
-        strip = self._picture_strip()
+        world = self.job.world
+        choice = EpochChoice(self) if self.choose_epoch == "best" and world.leads else None
+        strip = self._picture_strip() if world.leads else None
 
         def after_epoch(epoch):
             if strip is not None:
@@ -252,10 +258,10 @@ class Train(Stage):
             if choice is not None:
                 choice.keep_best(trainable, epoch)
 
-        fit(trainable, self._batches(), self.job.devices[0], options, after_epoch)
+        fit(trainable, self._batches(), self.job.devices[0], options, after_epoch, world)
         self._conclude(trainable)
-        if choice is None:
-            save_weights(trainable, self.weights)
+        if self.choose_epoch == "last":
+            world.lead(save_weights, trainable, self.weights)
         print(f"{self.name}: trained; weights {self.weights}")
 
     def _batches(self):
@@ -264,7 +270,10 @@ class Train(Stage):
 
         data, augmentation = self.job.data, self.trained_class.augmentation(self.recipe)
         dataset = ImageDataset(data.images, self.job.tags, self.ids(), data.classes, self.planes())
-        return TrainBatches(dataset, self.recipe, augmentation, self.job.seed, self.job.workers)
+        world = self.job.world
+        return TrainBatches(
+            dataset, self.recipe, augmentation, self.job.seed, self.job.workers, world.rank, world.size
+        )
 
     def _conclude(self, trainable):
         """Show the training images once more to a trainable that sets up something from them at the end."""
@@ -274,11 +283,11 @@ class Train(Stage):
 
         if type(trainable).conclude is Trainable.conclude:
             return
-        data = self.job.data
-        dataset = ImageDataset(data.images, self.job.tags, self.ids(), data.classes)
+        data, world = self.job.data, self.job.world
+        dataset = ImageDataset(data.images, self.job.tags, world.share(self.ids()), data.classes)
         presentation = trainable.presentation(self.recipe, data.infer_size)
         batches = InferenceBatches(dataset, 1, presentation, workers=self.job.workers)
-        trainable.conclude(batches)
+        trainable.conclude(batches, world)
         batches.close()
 
     def _picture_strip(self):
