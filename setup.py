@@ -84,6 +84,7 @@ setup(
     ),
     extras_require={
         "onnx": WHEELS["ONNX"],
+        "cluster": ["distributed"],
         "test": [
             "pytest>=7",
             "pytest-xdist",
@@ -91,6 +92,7 @@ setup(
             "scipy",
             "scikit-image",
             "ruff==0.17.5",
+            "distributed",
             *WHEELS["ONNX"],
         ],
     },

@@ -20,7 +20,7 @@ import numpy as np
 from tqdm import tqdm
 
 from icd.classes import VOC_CLASSES, evaluated_numbers
-from icd.cli.flags import at_least
+from icd.cli.flags import add_cluster, at_least
 from icd.errors import InputError
 from icd.evaluate import score_masks, show, threshold_curve
 from icd.evaluate.curve import FIXED, THRESHOLDS, threshold_of_policy
@@ -61,6 +61,7 @@ def add_arguments(parser) -> None:
     parser.add_argument("--json", help="write everything to this file, with how it came about")
     parser.add_argument("--per-image", action="store_true", help="with the mIoU of every image in --json")
     parser.add_argument("--workers", type=at_least(1), help="processes (default: all cores)")
+    add_cluster(parser)
     parser.add_argument("--fresh", action="store_true", help="do not go on from an interrupted call")
     _add_curve_arguments(parser.add_argument_group("score maps"))
     _add_published_arguments(parser.add_argument_group("published numbers"))
@@ -100,6 +101,8 @@ def _add_published_arguments(group) -> None:
 
 def run(arguments) -> int:
     """Run the command and return its exit status."""
+    from icd.stages.cluster import opened
+
     ids = read_list(arguments.list)
     classes = read_classes(arguments.classes)
     evaluated = evaluated_numbers(arguments.only, classes, "--only") if arguments.only else None
@@ -107,7 +110,10 @@ def run(arguments) -> int:
     if not arguments.curve and (arguments.threshold is not None or arguments.normalize):
         raise InputError("--threshold and --normalize", "--curve beside them", "none")
     command = _score_maps if arguments.curve else _score_masks
-    with _Progress() as progress:
+    places = [arguments.predictions, arguments.truth]
+    with _Progress() as progress, opened(
+        arguments.cluster, arguments.workers, ".", places
+    ) as arguments.workers:
         result = command(arguments, ids, classes, evaluated, progress)
     print(result.text)
     ours = {**_conditions(arguments, classes), **result.conditions}

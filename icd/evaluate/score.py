@@ -57,7 +57,7 @@ def score_masks(
         Other classes count as 255 in the truth; mIoU is the mean over these.
     boundary : bool
         Count the bands for boundary IoU, too.
-    workers : int, optional
+    workers : int or icd.stages.cluster.Cluster, optional
         Processes; default all cores.
     partial : str or os.PathLike, optional
         File that keeps the counts of finished images every `save_every` seconds and when the run stops early. A later
