@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import sys
 import threading
 import time
@@ -24,6 +25,8 @@ def play(role: str) -> int:
     if role not in ("scheduler", "server"):
         raise InputError("DMLC_ROLE", "scheduler or server, or a command after --", repr(role))
     check_environment(os.environ)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)  # it ends when the workers have, who save first
     if "ICD_LAUNCHED" in os.environ:
         threading.Thread(target=_end_with_launcher, daemon=True).start()
     if role == "scheduler":

@@ -14,6 +14,7 @@ import pytest
 from runs import command, execute, make_data, weights_of
 from stage_conformance import contents, data_set, given_maps
 
+from icd.cli.main import main
 from icd.engine.parameters import save_weights
 from icd.errors import InputError
 from icd.files import mask_path, read_json, write_mask
@@ -209,6 +210,43 @@ def test_whole_run_is_the_same(tmp_path, scheduler):
     )
     scores = [read_json(tmp_path / out / "scores.json") for out in ("alone", "cluster")]
     assert scores[0] == scores[1]
+
+
+def test_other_commands_take_the_flag(tmp_path, scheduler, monkeypatch, capsys):
+    """Superpixels, seeds and scores, each alone."""
+    monkeypatch.chdir(make_data(tmp_path / "data", IMAGES))
+    job = job_of(tmp_path, "out")
+    given_maps(job, CAM_RULE)
+    common = ["--list", "list.txt", "--images", "JPEGImages"]
+    seeds = ["seeds", "--rule", "cam", "--maps", "given", "--classes", "classes.txt", *common]
+    calls = (
+        ["superpixels", "raw", *common, "--out", "OUT/superpixels"],
+        [*seeds, "--out", "OUT"],
+        [
+            "evaluate",
+            "OUT/crf",
+            "--truth",
+            "truth",
+            "--list",
+            "list.txt",
+            "--classes",
+            "classes.txt",
+            "--json",
+            "OUT.json",
+        ],
+    )
+    for out, more in (("alone", ["--workers", "1"]), ("spread", ["--cluster", scheduler])):
+        for call in calls:
+            assert main([*(word.replace("OUT", out) for word in call), *more]) == 0
+    files = [
+        {str(p.relative_to(out)): p.read_bytes() for p in sorted(Path(out).rglob("*.png"))}
+        for out in ("alone", "spread")
+    ]
+    assert len(files[0]) == 3 * IMAGES and files[0] == files[1]
+    scores = [{**read_json(f"{out}.json"), "about": None} for out in ("alone", "spread")]
+    assert scores[0] == scores[1]
+    assert f"superpixels: {IMAGES} images in " in capsys.readouterr().out
+    assert not list(Path().glob(".work-*"))
 
 
 def test_workers_get_nothing_that_is_open():
