@@ -14,7 +14,7 @@ from pathlib import Path
 import yaml
 
 from icd.classes import evaluated_numbers
-from icd.cli.flags import HelpFormatter, add_max_side, add_place, at_least, plain_name, shard
+from icd.cli.flags import HelpFormatter, add_cluster, add_max_side, add_place, at_least, plain_name, shard
 from icd.cli.own_photographs import backbone_at_hand, say_own
 from icd.errors import InputError
 
@@ -145,6 +145,7 @@ def _add_ours(group, original) -> None:
 
 def _add_selection(group) -> None:
     add = group.add_argument
+    add_cluster(group)
     add("--until", metavar="STAGE", help="stop after this stage")
     add("--only", action="append", default=[], metavar="STAGE", help="do this stage alone; may be repeated")
     add(
@@ -162,13 +163,27 @@ def _add_selection(group) -> None:
 
 def run(arguments) -> int:
     """Carry out the command."""
+    from icd.engine.world import joined
+
+    with joined() as world:
+        return _run(arguments, world)
+
+
+def _run(arguments, world) -> int:
     from icd.stages.facts import finish, write_own
     from icd.stages.runner import run_stages
     from icd.stages.score import Score
 
-    stages, selection = make_stages(arguments)
-    selected = run_stages(stages, selection)
+    if arguments.cluster and world.size > 1:
+        raise InputError("--cluster", "one process, or icd launch without it", f"{world.size} processes")
+    stages, selection = make_stages(arguments, world)
     job = stages[0].job
+    try:
+        selected = run_stages(stages, selection)
+    finally:
+        job.close()
+    if not world.leads:
+        return 0
     write_own(job)
     if job.shard == (1, 1) and any(isinstance(stage, Score) for stage in selected):
         report = finish(arguments.chain, stages, selected)
@@ -179,14 +194,15 @@ def run(arguments) -> int:
     return 0
 
 
-def make_stages(arguments) -> tuple:
-    """The stages of the chain and which of them to do.
+def make_stages(arguments, world=None) -> tuple:
+    """The stages of the chain and which of them to do, in a world of its own or with others.
 
     Raises
     ------
     InputError
         Flags that do not fit each other, or files that are not there.
     """
+    from icd.engine.world import World
     from icd.stages.base import Job
     from icd.stages.chain import build_chain, read_chain
     from icd.stages.runner import Selection
@@ -208,6 +224,8 @@ def make_stages(arguments) -> tuple:
         resume,
         shard(arguments.shard),
         arguments.ignore_unknown_tags,
+        world or World(),
+        arguments.cluster,
     )
     stages = build_chain(arguments.chain, job, _changes(arguments, data, lines, entries))
     only = tuple(arguments.only)

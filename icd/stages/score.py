@@ -43,7 +43,7 @@ class Score(Stage):
 
     def run(self):
         """Score."""
-        if self.ids() and self.job.shard == (1, 1):
+        if self.ids() and self.job.shard == (1, 1) and self.job.world.leads:
             self.work(self.ids())
 
     def work(self, ids):
@@ -55,7 +55,7 @@ class Score(Stage):
             kind, _, variant = label.partition("/")
             scores = score_masks(
                 folder, data.truth, ids, data.classes, evaluated_classes=self.eval_classes,
-                workers=max(self.job.workers, 1),
+                workers=self.job.cluster or max(self.job.workers, 1),
             )  # fmt: skip
             named = {
                 "kind": kind,
