@@ -58,6 +58,10 @@ class Stage:
         """The folders that it fills, by label; every one of them gets a `stage.json`."""
         return {"": self.folder}
 
+    def writes(self) -> list:
+        """The folders or files that it makes, for people."""
+        return list(self.products().values())
+
     def label_for(self, what: str) -> str:
         """The product that others read as `what`, such as "maps", "stack" or "mask": the last one."""
         return list(self.products())[-1]

@@ -216,9 +216,7 @@ def plan(stages: list, selection: Selection) -> str:
         seconds = seconds_left(stage, left)
         total += seconds
         reads = ", ".join(source.name for source in stage.sources().values()) or "photographs"
-        writes = ", ".join(str(folder) for folder in stage.products().values()) or str(
-            stage.folder / "scores.json"
-        )
+        writes = ", ".join(map(str, stage.writes()))
         rows.append([stage.name, _what(stage), reads, writes, done, duration(seconds) if left else ""])
     table = format_table(["stage", "does", "reads", "writes", "done", "left, about"], rows)
     return f"{table}\n\nAbout {duration(total)} in all, on a CPU with two cores; measured rates where stages have run."
