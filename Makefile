@@ -13,12 +13,13 @@ VERSION := $(if $(PYTHON),$(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.
 MADE := $(VENV)/made-for-$(ICD_MXNET)-python$(VERSION)
 SOURCES := setup.py pyproject.toml CMakeLists.txt icd/wheels.py $(shell find csrc external -name '*.cpp' -o -name '*.h' -o -name CMakeLists.txt)
 
-.PHONY: help demo test lint sanitize portable clean
+.PHONY: help demo test lint docs sanitize portable clean
 
 help:
 	@echo "make demo   install, then run the main job on the embedded data set"
 	@echo "make test   install, then run the tests (ARGS='-m \"not slow\"' and the like are passed to pytest)"
 	@echo "make lint   check style and format"
+	@echo "make docs   build the documentation site, build/docs/index.html; a warning is an error"
 	@echo "make sanitize  run the kernels' tests on a build that checks memory accesses and arithmetic"
 	@echo "make portable  compile the kernels with Clang for x86-64 and arm64 (needs ziglang in the environment)"
 	@echo "make clean  remove the environment and what was built"
@@ -32,6 +33,10 @@ test: $(VENV)/installed-for-tests
 lint: $(VENV)/installed-for-tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+docs: $(VENV)/installed-for-docs
+	OMP_NUM_THREADS=1 $(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet docs build/docs
+	@echo "build/docs/index.html"
 
 sanitize: $(VENV)/installed-for-tests
 	PYTHON=$(CURDIR)/$(BIN)/python tests/sanitize.sh $(ARGS)
@@ -53,6 +58,10 @@ $(VENV)/installed: $(MADE) $(SOURCES)
 
 $(VENV)/installed-for-tests: $(MADE) $(SOURCES)
 	ICD_MXNET=$(ICD_MXNET) $(BIN)/python -m pip install --quiet -e '.[test]'
+	@touch $@ $(VENV)/installed
+
+$(VENV)/installed-for-docs: $(MADE) $(SOURCES)
+	ICD_MXNET=$(ICD_MXNET) $(BIN)/python -m pip install --quiet -e '.[docs]'
 	@touch $@ $(VENV)/installed
 
 clean:

@@ -83,7 +83,9 @@ setup(
         os.environ.get("ICD_MXNET", ""), WHEELS["has_screen_libraries"]()
     ),
     extras_require={
+        "docs": WHEELS["DOCS"],
         "onnx": WHEELS["ONNX"],
+        "cluster": ["distributed"],
         "test": [
             "pytest>=7",
             "pytest-xdist",
@@ -91,6 +93,7 @@ setup(
             "scipy",
             "scikit-image",
             "ruff==0.17.5",
+            "distributed",
             *WHEELS["ONNX"],
         ],
     },

@@ -205,7 +205,7 @@ def two_threads() -> str:
     )
     control = np.median(alone / together)
     if control < 1.6:
-        return f"Not measured: two threads hashed {control:.2f} times as fast as one, so no second processor was free."
+        return f"Nothing was measured: two threads hashed {control:.2f} times as fast as one, so no second processor was free."
     rows = [["the machine: hashing 2 x 16 MB", "", "", f"{control:.2f}"]]
     for (what, _, one, _), (_, _, two, _) in zip(cases(1), cases(2)):
         if what.startswith("superpixels"):
@@ -350,11 +350,11 @@ def main() -> None:
         if "model name" in line
     )
     load = os.getloadavg()[0]
-    vector = "AVX2" if os.environ.get("ICD_AVX2") != "0" else "baseline instructions"
+    vector = "AVX2 where it pays" if os.environ.get("ICD_AVX2") != "0" else "baseline instructions"
     parts = [
         "## Native kernels",
-        f"`python benchmarks/kernels.py` on {machine}, {os.cpu_count()} processors, {vector} where they pay; medians "
-        f"of turns; one thread where nothing else is said; load average {load:.1f} at the start.",
+        f"`python benchmarks/kernels.py` on {machine}, {os.cpu_count()} processors, {vector}. The "
+        f"tables show medians of turns, with one thread unless they say otherwise; the load average was {load:.1f} at the start.",
         comparisons(),
         "What a second thread brings (results do not depend on the number of threads):",
         two_threads(),

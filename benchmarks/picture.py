@@ -33,21 +33,29 @@ def row(folder: Path, run: dict, image_id: str) -> np.ndarray:
         maps.append(heat_map(positive_share(maps_on_image(scores)).max(0), image))
     seed = read_mask(mask_path(folder / "results" / "seeds" / "nocrf", image_id))
     truth = read_mask(mask_path(run["eval_root"], image_id))
-    panels = [image, *maps, voc_palette()[seed], voc_palette()[truth]]
+    return framed_row([image, *maps, voc_palette()[seed], voc_palette()[truth]])
+
+
+def framed_row(panels: list) -> np.ndarray:
+    """RGB pictures beside each other, with white between."""
     return picture_row(
         [cv2.copyMakeBorder(p, 2, 2, 2, 2, cv2.BORDER_CONSTANT, value=(255,) * 3) for p in panels]
     )
+
+
+def write_picture(path: Path, rows: list) -> None:
+    """Write rows below each other, all as wide as the narrowest."""
+    width = min(one.shape[1] for one in rows)
+    rows = [cv2.resize(one, (width, round(one.shape[0] * width / one.shape[1]))) for one in rows]
+    _, content = cv2.imencode(".png", np.concatenate(rows)[..., ::-1])
+    write_atomic(path, content.tobytes())
 
 
 def main() -> None:
     """Write the picture from a run folder."""
     folder = Path(sys.argv[1])
     run = read_run(folder)
-    rows = [row(folder, run, image_id) for image_id in SCENES]
-    width = min(one.shape[1] for one in rows)
-    rows = [cv2.resize(one, (width, round(one.shape[0] * width / one.shape[1]))) for one in rows]
-    _, content = cv2.imencode(".png", np.concatenate(rows)[..., ::-1])
-    write_atomic(ROOT / "docs" / "example.png", content.tobytes())
+    write_picture(ROOT / "docs" / "example.png", [row(folder, run, image_id) for image_id in SCENES])
 
 
 if __name__ == "__main__":

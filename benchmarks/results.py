@@ -215,11 +215,12 @@ def per_class(data: str) -> str:
 def conditions(data: str, split: str) -> str:
     """What a reader needs to place the numbers."""
     lines = [
-        f"mIoU in %, pixels with 255 in the prediction not counted (policy `drop`). Split: {split}. Column *best threshold*: "
-        "the background threshold, in brackets, was CHOSEN WITH THE TRUTH for each run, from 0, 0.02 .. 0.96; it tells score "
-        "maps from thresholds, and is no result to compare with published ones. Column *saliency*: the seeds use saliency "
-        "maps too, by each method's own rule; in brackets the share of pixels that are not 255, by which the rules differ; "
-        "beside it every such pixel is an error (policy `error`). Whose epoch: the last.",
+        f"The numbers are mIoU in %; pixels with 255 in the prediction do not count (policy `drop`). Split: {split}. Column "
+        "*best threshold*: the truth CHOSE the background threshold in brackets, for each run, from 0, 0.02 .. 0.96. It tells "
+        "the quality of score maps from that of thresholds; do not compare it with published results. Column *saliency*: the "
+        "seeds use saliency maps too, by each method's own rule; the brackets hold the share of pixels that are not 255, in "
+        "which the rules differ; the column beside it counts every 255 as an error (policy `error`). All runs use the weights "
+        "of the last epoch.",
         "",
         "| run | random seeds | backbone, initial weights | background threshold | recipe | machine |",
         "|---|---|---|---|---|---|",

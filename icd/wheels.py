@@ -31,6 +31,8 @@ GLUONCV = "gluoncv>=0.10.5"
 # MXNet's exporter needs onnx.mapping, which is deprecated since 1.16 and gone later. The lower bound keeps pip from trying
 # ever older sources.
 ONNX = ["onnx>=1.16,<1.17", "onnxruntime"]
+# The documentation site. The lower bounds are the last versions for Python 3.8.
+DOCS = ["sphinx>=7.1", "myst-parser>=3", "furo>=2024.8"]
 
 MXNET_VERSION = "1.9.1"
 # MXNet imports distutils, which Python 3.12 dropped and setuptools carries on.

@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[1]
 TARGET = ROOT / "docs" / "parity.md"
 HEAD = """# Parity with the original programs
 
-Made by `python tests/parity.py`; every row is a test. *Original* means arrays that the authors' own programs gave
+`python tests/parity.py` makes this page; every row is a test. *Original* means arrays that the authors' own programs gave
 (`tests/golden/`), or the worked examples of our specification, which were made the same way.
 
 A row says how far our result is from the original's: the largest absolute difference, or for label maps and other
@@ -35,7 +35,7 @@ the soft assignment where the program wants the numbers of the words. The golden
 put in between, and so is ours; the bank's random cells are those that the golden recorded. IRN's golden has no training
 steps and no instance labels.
 
-What differs on purpose stands in [architecture.md](architecture.md).
+[Architecture](architecture.md) lists what differs on purpose.
 
 """
 

@@ -38,14 +38,14 @@ class Freezing(NamedTuple):
     norm : {None, "statistics", "affine", "affine_only"}
         Of all other batch norms, those of the tops included.
 
-        ================  ===========================================  =============
-        norm              while training, normalised by                 scale, shift
-        ================  ===========================================  =============
-        None              the batch's statistics; the stored ones move  trained
-        "statistics"      the stored statistics, which stay             trained
-        "affine"          the stored statistics, which stay             fixed
-        "affine_only"     the batch's statistics; the stored ones move  fixed
-        ================  ===========================================  =============
+        =================  ============================================  ============
+        norm               while training, normalised by                 scale, shift
+        =================  ============================================  ============
+        None               the batch's statistics; the stored ones move  trained
+        ``"statistics"``   the stored statistics, which stay             trained
+        ``"affine"``       the stored statistics, which stay             fixed
+        ``"affine_only"``  the batch's statistics; the stored ones move  fixed
+        =================  ============================================  ============
     """
 
     below: str | None = None

@@ -1,4 +1,4 @@
-"""One table of several runs, from their run.json and scores.json; repeated runs with mean and spread.
+"""Make one table of several runs from their run.json and scores.json; repeated runs get mean and spread.
 
 icd compare snapshot/seed0 snapshot/seed1 snapshot/seed2 --markdown
 icd compare snapshot/seed0 theirs.json

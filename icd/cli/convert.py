@@ -4,8 +4,8 @@ icd convert eps checkpoint_eps.pth eps.params
 icd convert torchvision-vgg16 vgg16-397923af.pth data/pretrained/vgg16_torchvision.params
 icd convert eps eps.params checkpoint.pth --reverse
 
-A .safetensors file is read too; prefixes such as "module." are taken away and named. Nothing that a checkpoint names is run,
-and neither torch nor Caffe is needed. Every array must be known, complete and finite.
+The command also reads .safetensors files. It takes prefixes such as "module." away and names them. It runs nothing that a
+checkpoint names, and needs neither torch nor Caffe. Every array must be known, complete and finite.
 """
 
 from __future__ import annotations

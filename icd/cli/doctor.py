@@ -1,4 +1,4 @@
-"""`icd doctor`: what is installed, which devices work and why not. Exit status 0 if the CPU path works, 1 if not."""
+"""Say what is installed, which devices work and why others do not. Exit status 0 if the CPU path works, 1 if not."""
 
 from __future__ import annotations
 

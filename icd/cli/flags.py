@@ -71,7 +71,7 @@ def add_place(parser, name: str, more: str = "", original=False, **options) -> N
     parser.add_argument(
         *(names[::-1] if original else names),
         dest=name.replace("-", "_"),
-        help=f"{meaning} {more}".strip(),
+        help=meaning + ("" if more[:1] in (":", ",", ";", "") else " ") + more,
         **options,
     )
 
@@ -85,6 +85,16 @@ def classes_of_maps(arguments) -> tuple:
     if arguments.classes is None:
         classes = tuple(run_of(arguments.maps).get("classes") or classes)
     return classes
+
+
+def add_cluster(parser) -> None:
+    """Declare the flag of a cluster."""
+    parser.add_argument(
+        "--cluster",
+        metavar="ADDRESS",
+        help="who works image by image: local for --workers processes here, or a Dask scheduler, tcp://host:8786 "
+        "[this process]",
+    )
 
 
 def at_least(least: int):

@@ -1,6 +1,6 @@
-"""What a chain would do: its stages, what each reads and writes, what is done, and about how long the rest takes.
+"""Show what a chain would do: its stages, what each reads and writes, what is done, and about how long the rest takes.
 
-The flags are those of `icd run`; nothing is trained or written.
+The flags are those of `icd run`. The command trains and writes nothing.
 """
 
 from __future__ import annotations

@@ -2,18 +2,20 @@
 
 In: a folder of score maps of any program below. Out: `icd.files.ScoreMaps`; and back.
 
-=======  ============================================================  =================================================
-layout   one file an image                                             written by
-=======  ============================================================  =================================================
-`npz`    `<id>.npz` as in `icd.files`                                  this package
-`psa`    `<id>.npy`, dict {class 0..C-1: float32 (H, W)}               PSA, SEAM, EPS, PPC (spec psa 1, ppc 1)
-`crf`    `<id>.npy`, dict {0 background, class 1..C: float32 (H, W)}   the CRF steps of PSA, SEAM, PPC (spec psa 1); whole
-                                                                       in `icd.foreign.label_stacks`
-`irn`    `<id>.npy`, dict {keys (L), cam (L, h, w), high_res           IRN (torch tensors), VWE and VWL (arrays)
-         (L, H, W)}, keys 0..C-1, `cam` at stride 4                    (spec vwe 1.2, irn 1.3)
-`icd`    `<id>.npy`, float32 (L, 65, 65), L classes of the tags,       ICD (spec icd 1.3); the image, unscaled, lies in
-         ascending                                                     the upper left of a 513 x 513 frame
-=======  ============================================================  =================================================
+======  =======================================================  ======  =============================================
+layout  one file an image                                        keys    written by
+======  =======================================================  ======  =============================================
+`npz`   `<id>.npz` as in `icd.files`                             from 1  this package
+`psa`   `<id>.npy`, dict {class: float32 (H, W)}                 from 0  PSA, SEAM, EPS, PPC (spec psa 1, ppc 1)
+`crf`   `<id>.npy`, dict {0 background, class: float32 (H, W)}   from 1  CRF steps of PSA, SEAM, PPC (spec psa 1); the
+                                                                         background too in `icd.foreign.label_stacks`
+`irn`   `<id>.npy`, dict {keys (L), cam (L, h, w), high_res      from 0  IRN (torch tensors), VWE and VWL (arrays)
+        (L, H, W)}, `cam` at stride 4                                    (spec vwe 1.2, irn 1.3)
+`icd`   `<id>.npy`, float32 (L, 65, 65), L classes of the tags,  none    ICD (spec icd 1.3); the image, unscaled, lies
+        ascending                                                        in the upper left of a 513 x 513 frame
+======  =======================================================  ======  =============================================
+
+Keys: the number by which a file calls the first class, which is always class 1 here.
 """
 
 from __future__ import annotations

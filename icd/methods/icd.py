@@ -75,10 +75,10 @@ class Network(HybridBlock):
         return cam, self.bottom_up(F, F.BlockGrad(x), icd_bu_weight), z
 
     def bottom_up(self, F, x, w):
-        """s = w_hat . x with w_hat = w / sqrt(|w|^2 + 1e-10).
+        """``s = w_hat . x`` with ``w_hat = w / sqrt(|w|^2 + 1e-10)``.
 
-        The gradient is the original's, g / (|w| + 1e-5) - w (w . g) / (|w|^3 + 1e-5), and not quite that of w_hat: the
-        difference lies along w and, while |w| is small, outweighs the weight decay there. `step` is zero and carries it.
+        The gradient is the original's, ``g / (|w| + 1e-5) - w (w . g) / (|w|^3 + 1e-5)``, and not quite that of w_hat: the
+        difference lies along w and, while ``|w|`` is small, outweighs the weight decay there. `step` is zero and carries it.
         """
         w0 = F.BlockGrad(w)
         square = F.sum(F.square(w0), axis=1, keepdims=True)

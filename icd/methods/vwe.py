@@ -265,7 +265,7 @@ class WordSums(HybridBlock):
 
 
 class DecorrelationLoss(HybridBlock):
-    """L_decov = (|G| - |diag G|) / 2 with G = M M', M the codebook with every word's mean subtracted (spec vwe 3)."""
+    """``L_decov = (|G| - |diag G|) / 2`` with G = M M', M the codebook with every word's mean subtracted (spec vwe 3)."""
 
     def hybrid_forward(self, F, codebook):
         """Map the codebook (k, ch, 1, 1) to the loss (1,)."""

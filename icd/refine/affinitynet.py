@@ -7,7 +7,7 @@ dense CRF, once with much background (low alpha) and once with little (high alph
 Published numbers, VOC 2012 train, mIoU %, ResNet-38, alpha 4/16/32: CAM 47.7, after the walk 61.0; SEAM 55.4 to 63.6, PPC
 61.5 to 69.2 with SEAM's copy of the program. Time: 10,576 steps of 8 crops of 448 x 448. Chains: `psa`, `seam`, `ppc`.
 
-Symbols (spec psa 2 and 3): f features of a cell, a_ij = exp(-mean |f_i - f_j|) the affinity of a pair, n_b, n_f, n_n how many
+Symbols (spec psa 2 and 3): f features of a cell, ``a_ij = exp(-mean |f_i - f_j|)`` the affinity of a pair, n_b, n_f, n_n how many
 pairs of the whole batch are both background, both of one class, or of two labels.
 
 The cells have 8 pixels, as one of the last three taps of all our backbones has; a tap with another grid is resized to that.

@@ -103,6 +103,11 @@ def unary_from_probabilities(probabilities, lowest=1e-5) -> np.ndarray:
     Returns
     -------
     numpy.ndarray, shape (L, H, W), float32
+
+    Examples
+    --------
+    >>> unary_from_probabilities(np.array([[[1.0, 0.5]], [[0.0, 0.5]]], np.float32)).round(2).tolist()
+    [[[-0.0, 0.6899999976158142]], [[11.510000228881836, 0.6899999976158142]]]
     """
     probabilities = checked_array("probabilities", probabilities, np.float32, ("L", "H", "W"))
     return -np.log(np.maximum(probabilities, np.float32(checked_number("lowest", lowest, 1e-37, 1))))

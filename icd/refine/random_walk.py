@@ -21,6 +21,11 @@ def disc_offsets(radius) -> np.ndarray:
     -------
     numpy.ndarray, shape (D, 2), int32
         (dy, dx), first (0, 1..radius-1), then by dy and dx; 34 for radius 5.
+
+    Examples
+    --------
+    >>> disc_offsets(2).tolist()
+    [[0, 1], [1, -1], [1, 0], [1, 1]]
     """
     radius = checked_integer("radius", radius, 2, 64)
     row = [(0, dx) for dx in range(1, radius)]

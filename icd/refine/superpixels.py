@@ -45,6 +45,13 @@ def segment(image, k=75.0, sigma=0.8, min_size=None) -> np.ndarray:
     One image is one thread's work; for many images call it from several threads or processes.
     The labels are those of the original tool built with GNU libstdc++, ties between equal weights included, whatever
     compiler and standard library built this package.
+
+    Examples
+    --------
+    >>> image = np.zeros((40, 60, 3), np.uint8)
+    >>> image[:, 30:] = 200
+    >>> np.unique(segment(image)).tolist()
+    [0, 1]
     """
     image = checked_array("image", image, np.uint8, ("H", "W", 3))
     if image.shape[0] * image.shape[1] > 2**29:

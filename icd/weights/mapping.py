@@ -44,7 +44,7 @@ class Fit:
 
     Attributes
     ----------
-    network : Network
+    network : icd.weights.tables.Network
     found : dict
         Entry to the keys under which the file has it; a key and its aliases.
     sizes : dict

@@ -109,3 +109,11 @@ def test_a_training_inside_a_run_is_exported(folder, tmp_path):
     assert result.returncode == 0, result.stderr
     [model] = (tmp_path / "segment").glob("*.onnx")
     assert model.stat().st_size == (folder / "model.onnx").stat().st_size
+
+
+def test_a_large_photograph_comes_back_at_its_size(folder, tmp_path):
+    result = predict(folder, "seen/JPEGImages", tmp_path / "out", "--max-side", 40)
+    assert result.returncode == 0, result.stderr
+    mask = read_mask(tmp_path / "out/masks/picture0.png", (90, 98))
+    shown = np.array(Image.open(tmp_path / "out/overlays/picture0.jpg"))
+    assert mask.max() <= len(CLASSES) and max(shown.shape[:2]) == 40
