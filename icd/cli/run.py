@@ -15,6 +15,7 @@ import yaml
 
 from icd.classes import evaluated_numbers
 from icd.cli.flags import HelpFormatter, add_max_side, add_place, at_least, plain_name, shard
+from icd.cli.own_photographs import backbone_at_hand, say_own
 from icd.errors import InputError
 
 RECIPE_FLAGS = ("image_size", "batch_size", "num_epoch", "learning_rate")
@@ -29,7 +30,6 @@ SETTING_FLAGS = (
     "num_save",
     "log_frequency",
 )
-OTHER_BACKBONE = "mobilenet_v2"  # the smallest that is fine-tuned on a CPU
 MAIN_FLAGS = {"model": "train", "begin_epoch": "train", "map_type": "maps"}  # for the stage of this name
 
 
@@ -196,7 +196,7 @@ def make_stages(arguments) -> tuple:
     entries = _config_entries(arguments)
     data = _data_set(arguments)
     if data.list is None and not (arguments.backbone or arguments.pretrained):
-        data = dataclasses.replace(data, backbone=_backbone_at_hand(lines))
+        data = dataclasses.replace(data, backbone=backbone_at_hand(lines))
     out = arguments.out or Path("snapshot") / Path(arguments.chain).stem
     resume = arguments.resume or arguments.begin_epoch > 0
     job = Job(
@@ -235,38 +235,13 @@ def _data_set(arguments):
     )
     data = find_data_set(arguments.data, {name: getattr(arguments, name) for name in names})
     if data.list is None:
-        _say_own(data)
+        say_own(data)
     if data.name == "embedded" and arguments.data is None:
         print(f"No data set given: using the embedded one in {data.images.parent}")
     if arguments.num_cls not in (None, len(data.classes)):
         expected = f"{len(data.classes)}, as many as there are class names"
         raise InputError("--num-cls", expected, str(arguments.num_cls), "Give their names with --classes.")
     return dataclasses.replace(data, sample=arguments.num_sample, max_side=arguments.max_side)
-
-
-def _backbone_at_hand(lines):
-    """For own photographs: MobileNetV2 where its weights are here, a chain's own are not, and all its trainings know it."""
-    from icd.engine.build import find_trainable
-    from icd.weights.registry import pretrained_of
-
-    kinds = [find_trainable(line["train"]) for line in lines.values() if line.get("train")]
-    missing = any(kind.backbone and not _is_there(pretrained_of(kind.backbone)) for kind in kinds)
-    known = all(OTHER_BACKBONE in kind.recipes for kind in kinds)
-    if not (kinds and missing and known and _is_there(pretrained_of(OTHER_BACKBONE))):
-        return None
-    print(f"--backbone {OTHER_BACKBONE}: its weights are here, those of {kinds[0].backbone} are not")
-    return OTHER_BACKBONE
-
-
-def _is_there(path) -> bool:
-    return path is not None and path.is_file()
-
-
-def _say_own(data) -> None:
-    """Say which list and classes follow from the files, since they decide what the numbers in masks mean."""
-    numbered = ", ".join(f"{number} {name}" for number, name in enumerate(data.classes, 1))
-    print(f"{data.images}: {data.listing}")
-    print(f"Classes: {numbered}")
 
 
 def _config_entries(arguments) -> dict:

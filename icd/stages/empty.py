@@ -10,8 +10,8 @@ import numpy as np
 from icd.classes import IGNORE
 
 _ADVICE = (
-    "Look at the pictures of report.html, train longer (--num-epoch), or take a lower background threshold "
-    "(--set STAGE.threshold=T, where the rule has one)."
+    "Look at the pictures of report.html, train longer (--num-epoch), or take a lower background threshold (--threshold, "
+    "for rules that have one)."
 )
 _BY_CRF = "The CRF took them all, as it does where seeds are small: take the masks without CRF, or another --crf-preset."
 

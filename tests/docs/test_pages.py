@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import icd
-from icd.foreign.layouts import LAYOUTS
+from icd.foreign import LAYOUTS
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 sys.path.insert(0, str(DOCS))

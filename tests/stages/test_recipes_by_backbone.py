@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 
 import pytest
 
+from icd.cli.own_photographs import backbone_at_hand
+from icd.cli.run import add_arguments, make_stages
 from icd.data.catalogue import DataSet
 from icd.stages.base import Job
-from icd.stages.chain import Changes, build_chain, trainings
+from icd.stages.chain import Changes, build_chain, read_chain, trainings
 
 
 def recipes(tmp_path, chain, listed=True, **changes):
@@ -48,3 +51,28 @@ def test_the_batch_of_few_own_photographs_is_smaller_unless_somebody_set_it(tmp_
     assert "train: --batch-size 20, since there are only 20 photographs" in capsys.readouterr().out
     (chosen,) = recipes(tmp_path, "cam", listed=False, everywhere={"batch_size": 64})
     assert chosen.batch_size == 64 and capsys.readouterr().out.count("since") == 0
+
+
+def test_own_photographs_take_the_backbone_whose_weights_are_here(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    weights = tmp_path / "data" / "pretrained"
+    weights.mkdir(parents=True)
+    assert backbone_at_hand(read_chain("icd")) is None
+    (weights / "mobilenet_v2.params").touch()
+    assert backbone_at_hand(read_chain("icd")) == "mobilenet_v2"
+    assert "--backbone mobilenet_v2: its weights are here, those of vgg16 are not" in capsys.readouterr().out
+    assert backbone_at_hand(read_chain("seam")) is None  # which has no numbers for it
+    (weights / "vgg16_20M.params").touch()
+    assert backbone_at_hand(read_chain("icd")) is None
+
+
+@pytest.mark.parametrize("flag", ["--threshold", "--cam-threshold"])
+def test_a_threshold_found_by_eye_is_a_flag(tmp_path, flag):
+    recipes(tmp_path, "cam")  # which makes the files
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    places = ["--images", tmp_path / "images", "--tags", tmp_path / "tags.csv", "--out", tmp_path / "out"]
+    stages, _ = make_stages(parser.parse_args(["cam", *map(str, places), "--max-side", "512", flag, "0.45"]))
+    (masks,) = (stage for stage in stages if stage.name == "masks")
+    assert masks.threshold == 0.45 and masks.policy() == "cam: fixed 0.45 of the maximum"
+    assert masks.job.data.max_side == 512 and masks.job.facts == {"max_side": 512}
