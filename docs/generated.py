@@ -166,22 +166,23 @@ def weights() -> str:
     )
 
 
-def supervision() -> str:
-    """What each chain uses beyond tags to make its pseudo masks, and the backbone that its paper has."""
+def trainings() -> str:
+    """What each chain trains, on which backbones, and where it needs saliency maps."""
     from icd.engine.build import find_trainable
     from icd.stages.chain import chain_names, read_chain
 
+    def code(names):
+        return ", ".join(f"`{name}`" for name in dict.fromkeys(names))
+
     rows = []
     for name in chain_names():
-        trained = [line["train"] for line in read_chain(name).values() if "train" in line]
-        rows.append(
-            (
-                f"`{name}`",
-                ", ".join(f"`{t}`" for t in trained),
-                ", ".join(dict.fromkeys(find_trainable(t).backbone for t in trained)),
-            )
-        )
-    return table(("chain", "what it trains", "backbones"), rows)
+        lines = read_chain(name).values()
+        trained = {line["train"]: (line, find_trainable(line["train"])) for line in lines if "train" in line}
+        backbones = (line.get("backbone") or kind.backbone for line, kind in trained.values())
+        saliency = "in training" if any("saliency" in kind.needs for _, kind in trained.values()) else "–"
+        saliency = "for the masks" if any(line.get("plane") == "sal" for line in lines) else saliency
+        rows.append((f"`{name}`", code(trained), code(backbones), saliency))
+    return table(("chain", "what it trains", "backbones as published", "saliency maps"), rows)
 
 
 def modules(package: str) -> str:
@@ -224,7 +225,7 @@ GENERATED = {
         original,
         published,
         recipe,
-        supervision,
+        trainings,
         weights,
     )
 }
