@@ -11,7 +11,9 @@ Every process computes on one thread, so that two of them have two cores. Rates 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
+import io
 import os
 import statistics
 import subprocess
@@ -78,7 +80,7 @@ def speed(rounds: int) -> str:
         f"(lowest to highest), one thread a process, {len(os.sched_getaffinity(0))} cores, load {load:.1f} at the end: other work on "
         "the machine makes them smaller. The engine is MXNet's store "
         f"for the training ({BATCH} images of {SIZE} px a step) and Dask for the stages ({IMAGES} images).\n\n"
-        + format_table(head, rows)
+        + format_table(head, rows, markdown=True)
     )
 
 
@@ -189,7 +191,8 @@ def stage_rates(data, out: Path, cluster):
         Seeds("seeds", job, out / "results", maps),
     ):
         begun = time.perf_counter()
-        stage.run()
+        with contextlib.redirect_stdout(io.StringIO()):
+            stage.run()
         yield (
             f"{stage.name}, start of the network included" if stage is maps else stage.name,
             IMAGES / (time.perf_counter() - begun),
@@ -281,10 +284,10 @@ def paper(rates: dict) -> str:
     return (
         "## COCO train2014 on several machines, on paper\n\n"
         "`python benchmarks/cluster.py --paper --write`, from seconds a step and a forward pass on one core "
-        f"(`--rates`: processor time on one thread, kept in `benchmarks/{RATES.name}`, processor time). {TRAIN:,} images with tags, {TAGS} "
+        f"(`--rates`: processor time on one thread, kept in `benchmarks/{RATES.name}`). {TRAIN:,} images with tags, {TAGS} "
         f"tags each, {PIXELS[1]} x {PIXELS[0]} pixels. Cores of one machine are taken to add up; a batch is split over as many machines "
-        f"as it has images; a machine sends and gets every gradient once a step, over 10 Gbit/s, with a server on each machine.\n\n"
-        + format_table(head, rows)
+        f"as it has images; score maps are counted as they are before compression; a machine sends and gets every gradient once a step, over 10 Gbit/s, with a server on each machine.\n\n"
+        + format_table(head, rows, markdown=True)
         + "\n\nThe next bottleneck: training, whose batch of 5 to 16 images feeds no more than that many machines; beyond, cores wait. "
         "Every other stage divides into its images. Logits of `predict` lie on the disk only until their masks are made: on one "
         "machine all of a stage's at once, with `--cluster` those of the images in work."

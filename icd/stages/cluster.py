@@ -60,7 +60,7 @@ class Cluster:
                 self._local = distributed.LocalCluster(
                     n_workers=max(1, workers),
                     threads_per_worker=1,
-                    dashboard_address=None,
+                    dashboard_address="127.0.0.1:0",
                     silence_logs="ERROR",
                 )
             self._client = distributed.Client(self._local or address, timeout=ARRIVAL, set_as_default=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -97,6 +98,27 @@ def test_another_number_of_processes_goes_on(finished):
     result = execute(command("data", "other", *more), folder)
     assert result.returncode == 0, result.stderr
     assert "epoch-0001 was written by 2 process(es), and 1 go on from it" in result.stdout
+
+
+@pytest.mark.slow
+def test_stages_by_image_are_divided(finished):
+    """Score maps, seeds and scores of two processes are those of one, from the same weights."""
+    folder, _ = finished
+    for name in ("divided", "alone"):
+        shutil.copytree(folder / "whole", folder / name)
+    rest = ["--resume", "--num-epoch", EPOCHS]
+    result = execute([*LAUNCH, "2", "--", *command("data", "divided", *rest)[1:]], folder)
+    assert result.returncode == 0 and result.stdout.count("mIoU in %") == 1, result.stderr
+    result = execute(command("data", "alone", *rest), folder)
+    assert result.returncode == 0, result.stderr
+    one, other = (
+        {str(path.relative_to(folder / name)): path.read_bytes() for path in (folder / name / "results").rglob("*")
+         if path.suffix in (".npz", ".png")}
+        for name in ("divided", "alone")
+    )  # fmt: skip
+    assert len(one) == 8 * 6 and one == other
+    scores = [(folder / name / "scores.json").read_text() for name in ("divided", "alone")]
+    assert scores[0] == scores[1]
 
 
 @pytest.mark.slow

@@ -22,9 +22,9 @@ LAUNCH = [sys.executable, "-m", "icd.cli.main", "launch", "-n"]
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory):
-    """What each of two processes found."""
+    """What each of two processes found; two servers share the arrays of more than a million numbers."""
     out = tmp_path_factory.mktemp("world")
-    result = execute([*LAUNCH, "2", "--", str(Path(world_steps.__file__)), str(out)], out)
+    result = execute([*LAUNCH, "2", "--servers", "2", "--", str(Path(world_steps.__file__)), str(out)], out)
     assert result.returncode == 0, result.stderr
     return [dict(np.load(out / f"{rank}.npz")) for rank in (0, 1)]
 
