@@ -85,6 +85,7 @@ setup(
     extras_require={
         "docs": WHEELS["DOCS"],
         "onnx": WHEELS["ONNX"],
+        "cluster": ["distributed"],
         "test": [
             "pytest>=7",
             "pytest-xdist",
@@ -92,6 +93,7 @@ setup(
             "scipy",
             "scikit-image",
             "ruff==0.17.5",
+            "distributed",
             *WHEELS["ONNX"],
         ],
     },

@@ -44,7 +44,7 @@ def run_mxnet(steps: int) -> dict:
 
     method = build_trainable("icd", "vgg16", 20, [mx.cpu()])
     method.prepare(IMAGES, IMAGES)
-    trainer = make_trainer(method, 1)
+    trainer = make_trainer(method)
     image, label, ids = batch(SIZE)
     arrays = {"image": image, "label": label, "superpixel": ids, "ids": list(range(IMAGES))}
     train, localize = [], []

@@ -75,13 +75,15 @@ class Trainable(mx.gluon.Block):
     def prepare(self, num_images: int, batch_size: int) -> None:
         """Set up the state that depends on the training set, on a fresh start only."""
 
-    def conclude(self, batches) -> None:
+    def conclude(self, batches, world) -> None:
         """Set up the state that depends on the trained weights, once, after the last step.
 
         Parameters
         ----------
         batches : icd.data.batches.InferenceBatches
-            The training images, shown as `presentation` says where the trainable has one.
+            This process's share of the training images, shown as `presentation` says where the trainable has one.
+        world : icd.engine.world.World
+            As for `gather`.
         """
 
     def gather(self, outputs: list, parts: list, world) -> dict:

@@ -38,7 +38,7 @@ class TrainableConformance:
 
     def test_losses_and_gradients_are_finite(self):
         trainable = self.build()
-        losses = self.train(trainable, make_trainer(trainable, 1), range(3))
+        losses = self.train(trainable, make_trainer(trainable), range(3))
         assert losses and all(np.isfinite(value) for value in losses.values())
         for name, parameter in trainable.collect_params().items():
             if parameter.grad_req != "null":
@@ -46,7 +46,7 @@ class TrainableConformance:
 
     def test_every_trained_parameter_gets_a_gradient(self):
         trainable = self.build()
-        self.train(trainable, make_trainer(trainable, 1), range(2))
+        self.train(trainable, make_trainer(trainable), range(2))
         trained = {n: p for n, p in trainable.collect_params().items() if p.grad_req != "null"}
         assert trained
         assert not [name for name, p in trained.items() if not np.abs(p.grad().asnumpy()).any()]
@@ -56,7 +56,7 @@ class TrainableConformance:
         for hybrid in (True, False):
             trainable = self.build(hybrid=hybrid)
             switch_dropout_off(trainable)  # its draws differ between the two executors
-            self.train(trainable, make_trainer(trainable, 1), range(2))
+            self.train(trainable, make_trainer(trainable), range(2))
             results.append(parameters_of(trainable))
         for name in results[0]:
             np.testing.assert_allclose(results[0][name], results[1][name], rtol=1e-3, atol=1e-4, err_msg=name)
@@ -65,20 +65,20 @@ class TrainableConformance:
         results = []
         for _ in range(2):
             trainable = self.build()
-            self.train(trainable, make_trainer(trainable, 1), range(3))
+            self.train(trainable, make_trainer(trainable), range(3))
             results.append(parameters_of(trainable))
         for name in results[0]:
             np.testing.assert_array_equal(results[0][name], results[1][name], err_msg=name)
 
     def test_resume_equals_uninterrupted(self, tmp_path):
         whole = self.build()
-        self.train(whole, make_trainer(whole, 1), range(4))
+        self.train(whole, make_trainer(whole), range(4))
         first = self.build()
-        trainer = make_trainer(first, 1)
+        trainer = make_trainer(first)
         self.train(first, trainer, range(2))
         path = checkpoint.save(tmp_path, first, trainer, (0, 2), {"seed": 0})
         second = self.build(seed=99)
-        trainer = make_trainer(second, 1)
+        trainer = make_trainer(second)
         assert checkpoint.restore(path, second, trainer, {"seed": 0}) == (0, 2)
         self.train(second, trainer, range(2, 4))
         expected, found = parameters_of(whole), parameters_of(second)

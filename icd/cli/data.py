@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from icd.cli.flags import add_max_side, add_place, at_least
+from icd.cli.flags import add_cluster, add_max_side, add_place, at_least
 from icd.data.catalogue import find_data_set
 from icd.data.check import RunFolders, check_run
 from icd.data.dataset import require_folder
@@ -88,6 +88,7 @@ def _add_coco(parser) -> None:
     parser.add_argument(
         "--workers", type=at_least(0), default=available_cores(), help="processes (default: all cores)"
     )
+    add_cluster(parser)
     parser.set_defaults(data_function=_coco)
 
 
@@ -110,9 +111,11 @@ def _coco(arguments) -> int:
         print(f"missing: {arguments.images}: {len(missing)} of the {len(ids)} ids have no image: {some}")
     if not arguments.no_masks:
         from icd.data.coco_masks import write_coco_masks
+        from icd.stages.cluster import opened
 
         masks = arguments.out / "SegmentationClass"
-        drawn, bare = write_coco_masks(arguments.instances, classes, ids, masks, arguments.workers)
+        with opened(arguments.cluster, arguments.workers, arguments.out, [arguments.instances]) as workers:
+            drawn, bare = write_coco_masks(arguments.instances, classes, ids, masks, workers)
         print(f"{masks}: {drawn} masks drawn, {len(ids) - drawn} were there")
         if bare:
             print(

@@ -9,7 +9,7 @@ Exit status: 0; 1 where predictions are missing (they are listed); 2 for bad inp
 
 from __future__ import annotations
 
-from icd.cli.flags import at_least
+from icd.cli.flags import add_cluster, at_least
 from icd.evaluate.policies import CONVENTIONS, POLICIES
 from icd.evaluate.published import published_names
 from icd.foreign import LAYOUTS
@@ -43,6 +43,7 @@ def add_arguments(parser) -> None:
     parser.add_argument("--json", help="write everything to this file, with how it came about")
     parser.add_argument("--per-image", action="store_true", help="with the mIoU of every image in --json")
     parser.add_argument("--workers", type=at_least(1), help="processes (default: all cores)")
+    add_cluster(parser)
     parser.add_argument("--fresh", action="store_true", help="do not go on from an interrupted call")
     _add_curve_arguments(parser.add_argument_group("score maps"))
     _add_published_arguments(parser.add_argument_group("published numbers"))

@@ -87,6 +87,16 @@ def classes_of_maps(arguments) -> tuple:
     return classes
 
 
+def add_cluster(parser) -> None:
+    """Declare the flag of a cluster."""
+    parser.add_argument(
+        "--cluster",
+        metavar="ADDRESS",
+        help="who works image by image: local for --workers processes here, or a Dask scheduler, tcp://host:8786 "
+        "[this process]",
+    )
+
+
 def at_least(least: int):
     """Make a flag's type: a whole number that is not smaller than `least`."""
 

@@ -16,6 +16,7 @@ COMMANDS = {
     "superpixels": "make raw superpixels, or merge them by deep features",
     "saliency": "make saliency maps of photographs with an ONNX model, for methods that need them",
     "run": "run a published pipeline: train, localize, make masks, score, report",
+    "launch": "start several processes that train together, on this machine or on several",
     "plan": "show what a pipeline would do, what is done, and about how long the rest takes",
     "seeds": "make seeds from score maps, ours or those of the originals",
     "walk": "let score maps spread up to boundary maps, both of any program",

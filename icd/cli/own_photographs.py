@@ -5,12 +5,13 @@ from __future__ import annotations
 OTHER_BACKBONE = "mobilenet_v2"  # the smallest that is fine-tuned on a CPU
 
 
-def backbone_at_hand(lines):
+def backbone_at_hand(lines, data):
     """For own photographs: MobileNetV2 where its weights are here, a chain's own are not, and all its trainings know it."""
     from icd.engine.build import find_trainable
     from icd.weights.registry import pretrained_of
 
-    kinds = [find_trainable(line["train"]) for line in lines.values() if line.get("train")]
+    built = [line for line in lines.values() if "if" not in line or getattr(data, line["if"]) is not None]
+    kinds = [find_trainable(line["train"]) for line in built if line.get("train")]
     missing = any(kind.backbone and not _is_there(pretrained_of(kind.backbone)) for kind in kinds)
     known = all(OTHER_BACKBONE in kind.recipes for kind in kinds)
     if not (kinds and missing and known and _is_there(pretrained_of(OTHER_BACKBONE))):

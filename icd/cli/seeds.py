@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from icd.cli.flags import add_max_side, add_place, at_least, classes_of_maps
+from icd.cli.flags import add_cluster, add_max_side, add_place, at_least, classes_of_maps
 from icd.errors import InputError
 from icd.provenance import run_of, supervision_of, write_derived_run
 
@@ -39,6 +39,7 @@ def add_arguments(parser) -> None:
     add("--crf-backend", choices=("native", "pydensecrf"), default="native", help="whose CRF [native]")
     add_max_side(parser)
     add("--workers", type=at_least(0), default=2, help="processes [2]")
+    add_cluster(parser)
 
 
 def run(arguments) -> int:
@@ -58,13 +59,16 @@ def run(arguments) -> int:
         saliency=arguments.saliency,
         max_side=arguments.max_side,
     )
-    job = Job(data, arguments.out, workers=arguments.workers)
+    job = Job(data, arguments.out, workers=arguments.workers, cluster_address=arguments.cluster)
     stage = Seeds(
         "seeds", job, arguments.out, _given_maps(arguments, job), variants, arguments.threshold, arguments.crf_preset,
         arguments.crf_backend, flat=True,
     )  # fmt: skip
     stage.refuse_conflict()
-    stage.run()
+    try:
+        stage.run()
+    finally:
+        job.close()
     write_derived_run(arguments.out, arguments.maps, **_facts(arguments, stage))
     print(f"Seeds: {arguments.out}")
     return 0

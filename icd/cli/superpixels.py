@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from icd.cli.flags import add_max_side, add_place, at_least
+from icd.cli.flags import add_cluster, add_max_side, add_place, at_least
 
 
 def add_arguments(parser) -> None:
@@ -28,6 +28,7 @@ def add_arguments(parser) -> None:
         action.add_argument("--out", "--target", type=Path, required=True, help="folder of <id>.png to write")
         add_max_side(action)
         action.add_argument("--workers", type=at_least(0), default=2, help="processes [2]")
+        add_cluster(action)
 
 
 def run(arguments) -> int:
@@ -41,8 +42,12 @@ def run(arguments) -> int:
     merging = {}
     if arguments.action == "merge":
         merging = {name: getattr(arguments, name) for name in ("limit", "backbone", "pretrained")}
-    job = Job(data, arguments.out, getattr(arguments, "gpus", None), workers=arguments.workers)
+    job = Job(data, arguments.out, getattr(arguments, "gpus", None), workers=arguments.workers,
+              cluster_address=arguments.cluster)  # fmt: skip
     stage = Superpixels("superpixels", job, arguments.out, k=arguments.k, **merging)
     stage.refuse_conflict()
-    stage.run()
+    try:
+        stage.run()
+    finally:
+        job.close()
     return 0

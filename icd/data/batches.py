@@ -8,6 +8,8 @@ resume.
 planes          training only, what the augmentation makes of `icd.data.planes`: (N, ...)
 `label`         float32 (N, C), 1 for the classes of the image; all 0 without tags
 `ids`           list of N str
+`batch_ids`     training only: ids of the whole batch, of which other processes may have parts
+`copies`        training only: how many processes have these images; 1 unless the batch is too small to be split
 `views`         inference only: list of uint8 or float32 (N m, 3, h, w), m views of each image in turn
 `sizes`         inference only: list of (H, W), the images as they lie on disk
 `frames`        inference only: list of (S, S, h, w), see `icd.files.ScoreMaps`
@@ -17,6 +19,7 @@ planes          training only, what the augmentation makes of `icd.data.planes`:
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 
@@ -41,6 +44,13 @@ def steps_in_epoch(num_images: int, recipe) -> int:
     return -(-batches // group) if recipe.keep_last_batch else batches // group
 
 
+def refuse_small_batch(recipe, processes: int) -> None:
+    """Raise `InputError` where a batch has fewer images than there are processes to share it."""
+    if recipe.batch_size < processes:
+        expected = f"{processes} or more, an image for every process"
+        raise InputError("--batch-size", expected, f"{recipe.batch_size}", "Or start fewer processes.")
+
+
 class TrainBatches:
     """Shuffled, augmented batches, in groups of as many as one step accumulates.
 
@@ -55,14 +65,19 @@ class TrainBatches:
         0 or larger.
     workers : int
         Number of loader processes; 0 loads in this process.
+    rank, size : int
+        Of this process, and how many share every batch: each has a contiguous part, and the whole of a last batch that has
+        fewer images than there are processes.
 
     Raises
     ------
     InputError
-        The dataset has fewer images than one step takes.
+        The dataset has fewer images than one step takes, or a batch fewer than there are processes.
     """
 
-    def __init__(self, dataset: ImageDataset, recipe, augmentation, seed: int, workers: int = 0):
+    def __init__(
+        self, dataset: ImageDataset, recipe, augmentation, seed: int, workers: int = 0, rank=0, size=1
+    ):
         self._length = steps_in_epoch(len(dataset), recipe)
         if not self._length or len(dataset) < recipe.batch_size:
             found = f"a step of {recipe.batch_size * recipe.accumulation} images for a list of {len(dataset)}"
@@ -70,6 +85,8 @@ class TrainBatches:
                 f"Give --batch-size {max(1, len(dataset) // recipe.accumulation)} or less, or a longer list."
             )
             raise InputError("--batch-size", "at most as many images as the list has", found, remedy)
+        refuse_small_batch(recipe, size)
+        self._rank, self._size = rank, size
         self._ids, self.batch_size, self._seed = dataset.ids, recipe.batch_size, seed
         self._accumulation = recipe.accumulation
         self._workers = Workers(_LoadTrainSample(dataset, augmentation, seed), workers)
@@ -89,14 +106,24 @@ class TrainBatches:
         end_step = len(self) if end_step is None else end_step
         images = self.batch_size * self._accumulation
         chosen = order[start_step * images : end_step * images]
-        samples = self._workers.map(((number, int(index)) for index in chosen), ahead=images)
-        ids = [self._ids[index] for index in chosen]
-        group = []
-        for done, batch in enumerate(_gather(samples, ids, self.batch_size), 1):
-            group.append(batch)
-            if len(group) == self._accumulation or done * self.batch_size >= len(ids):
+        wholes = [chosen[begin : begin + self.batch_size] for begin in range(0, len(chosen), self.batch_size)]
+        parts, group = [self._part(whole) for whole in wholes], []
+        mine = ((number, int(index)) for part in parts for index in part)
+        samples = self._workers.map(mine, ahead=-(-images // self._size))
+        for batch, whole in zip(_gather(samples, [self._names(part) for part in parts]), wholes):
+            copies = self._size if len(whole) < self._size else 1
+            group.append({**batch, "batch_ids": self._names(whole), "copies": copies})
+            if len(group) == self._accumulation or whole is wholes[-1]:
                 yield group
                 group = []
+
+    def _part(self, whole):
+        """This process's part of a batch."""
+        begin, end = (len(whole) * rank // self._size for rank in (self._rank, self._rank + 1))
+        return whole if len(whole) < self._size else whole[begin:end]
+
+    def _names(self, indices) -> list:
+        return [self._ids[index] for index in indices]
 
     def close(self) -> None:
         """End the loader processes."""
@@ -138,7 +165,8 @@ class InferenceBatches:
     def __iter__(self):
         samples = self._workers.map(self._wanted, ahead=self._batch_size)
         ids = [self._ids[index] for index in self._wanted]
-        yield from _gather(samples, ids, self._batch_size)
+        size = self._batch_size
+        yield from _gather(samples, [ids[begin : begin + size] for begin in range(0, len(ids), size)])
 
     def close(self) -> None:
         """End the loader processes."""
@@ -176,14 +204,11 @@ class _LoadInferenceSample:
         return {"views": shown.views, "label": label, "sizes": size, "frames": shown.frame}
 
 
-def _gather(samples, ids, batch_size: int):
-    """Collect samples into batches: arrays are stacked, everything else is listed."""
-    collected = []
-    for number, sample in enumerate(samples, 1):
-        collected.append(sample)
-        if len(collected) == batch_size or number == len(ids):
-            yield {**_stack(collected), "ids": ids[number - len(collected) : number]}
-            collected = []
+def _gather(samples, batches: list):
+    """Collect samples into batches of these ids: arrays are stacked, everything else is listed."""
+    samples = iter(samples)
+    for ids in batches:
+        yield {**_stack(list(islice(samples, len(ids)))), "ids": ids}
 
 
 def _stack(samples) -> dict:

@@ -11,9 +11,11 @@ from icd.classes import VOC_CLASSES
 from icd.data.dataset import require_folder
 from icd.data.images import image_path, read_image
 from icd.data.tags import open_tags
-from icd.data.workers import Workers
+from icd.data.workers import open_workers
 from icd.errors import InputError
 from icd.files import mask_path, read_class_mask, read_saliency, read_superpixels, superpixels_path
+
+GROUP = 16  # images that a cluster's worker reads at once
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ def check_run(folders: RunFolders, ids, workers: int, needed=None):
     ----------
     folders : RunFolders
     ids : sequence of str
-    workers : int
+    workers : int or icd.stages.cluster.Cluster
         Number of processes; 0 checks in this process.
     needed : dict, optional
         For `superpixel_root`, `saliency_root` and `truth_root` the ids that must have a file there; all by default.
@@ -55,7 +57,7 @@ def check_run(folders: RunFolders, ids, workers: int, needed=None):
         require_folder(folder)
     tags = open_tags(folders.annotation_root, folders.classes)
     needed = {name: frozenset(wanted) for name, wanted in (needed or {}).items()}
-    pool = Workers(partial(_problems, folders, tags, needed), workers)
+    pool = open_workers(partial(_problems, folders, tags, needed), workers, GROUP)
     try:
         yield from pool.map(ids, ahead=64)
     finally:

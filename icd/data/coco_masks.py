@@ -19,13 +19,14 @@ from tqdm import tqdm
 
 from icd.classes import IGNORE
 from icd.data.coco import Instances, read_instances
-from icd.data.workers import Workers
+from icd.data.workers import open_workers
 from icd.errors import InputError
 from icd.files import mask_path, write_mask
 
 _MOST_PIXELS = 2**27
 _LONGEST_OUTLINE = 2**21  # pixels along the edges of one polygon
 _LONGEST_NUMBER = 12  # groups of five bits; more than any run length needs
+GROUP = 16  # masks that a worker of a cluster draws at once
 
 
 # msgspec evaluates these types, also on Python 3.8; hence typing's names, and no `from __future__` above.
@@ -36,7 +37,7 @@ class _Runs(msgspec.Struct):
     counts: Union[List[int], str]
 
 
-def write_coco_masks(path, classes, ids, folder, workers: int) -> tuple:
+def write_coco_masks(path, classes, ids, folder, workers) -> tuple:
     """Draw the masks that are not in a folder yet, with a progress bar.
 
     Parameters
@@ -49,7 +50,7 @@ def write_coco_masks(path, classes, ids, folder, workers: int) -> tuple:
         The images to draw, as `icd.data.coco.read_coco_tags` names them.
     folder : str or os.PathLike
         Masks go to `<folder>/<id>.png`.
-    workers : int
+    workers : int or icd.stages.cluster.Cluster
         Processes; 0 draws in this one.
 
     Returns
@@ -67,7 +68,7 @@ def write_coco_masks(path, classes, ids, folder, workers: int) -> tuple:
     left, bare = set(ids) - {mask.stem for mask in Path(folder).glob("*.png")}, []
     if not left:
         return 0, bare
-    pool = Workers(_WriteMask(Path(path), Path(folder)), workers)
+    pool = open_workers(_WriteMask(Path(path), Path(folder)), workers, GROUP)
     try:
         masks = pool.map(read_instances(path, classes, left))
         for image_id, objects in tqdm(masks, total=len(left), unit="image", desc="masks", disable=None):

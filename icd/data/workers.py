@@ -91,6 +91,24 @@ class Workers:
         return self._pool
 
 
+def open_workers(function, workers, group: int = 1):
+    """What computes a function for many items: processes of this machine, or those of a cluster.
+
+    Parameters
+    ----------
+    workers : int or icd.stages.cluster.Cluster
+        A number of processes; or what has a `pool`.
+    group : int
+        Items that a cluster sends at once.
+
+    Returns
+    -------
+    Workers
+        Or what has its `map` and `close`.
+    """
+    return workers.pool(function, group) if hasattr(workers, "pool") else Workers(function, workers)
+
+
 @contextlib.contextmanager
 def _main_module_hidden():
     """A process that is started now does not import the caller's main module, maybe a script without guard."""

@@ -11,6 +11,7 @@ import signal
 import threading
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -21,8 +22,9 @@ from icd.engine.optimizers import make_optimizer
 from icd.engine.parameters import average_statistics
 from icd.engine.parts import split_batch
 from icd.engine.schedules import learning_rate, training_length
-from icd.engine.world import World
+from icd.engine.world import ALONE, Stopped
 from icd.errors import InputError
+from icd.files import read_json
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,7 @@ def _nothing(epoch: int) -> None:
     """What follows an epoch unless a caller says else."""
 
 
-def fit(method, batches, contexts: list, options: FitOptions, after_epoch=_nothing) -> Path:
+def fit(method, batches, contexts: list, options: FitOptions, after_epoch=_nothing, world=None) -> Path:
     """Train a method to the end of its recipe.
 
     Parameters
@@ -78,7 +80,10 @@ def fit(method, batches, contexts: list, options: FitOptions, after_epoch=_nothi
     contexts : list of mxnet.Context
     options : FitOptions
     after_epoch : callable, optional
-        Called with the epoch's number after its checkpoint was written, and again when a run goes on from there.
+        Called with the epoch's number after its checkpoint was written, and again when a run goes on from there; by the
+        process that leads.
+    world : icd.engine.world.World, optional
+        Who trains together; default: this process alone.
 
     Returns
     -------
@@ -88,47 +93,58 @@ def fit(method, batches, contexts: list, options: FitOptions, after_epoch=_nothi
     Raises
     ------
     NonFiniteLoss
-        A loss is not a finite number; the checkpoints written before are good.
-    KeyboardInterrupt
-        After the state was saved.
+        A loss is not a finite number, in all processes; the checkpoints written before are good.
+    Stopped
+        A `KeyboardInterrupt`, after the state was saved, because some process was asked to stop.
     """
-    facts = {"seed": options.seed, "devices": len(contexts), **(options.facts or {})}
-    trainer = make_trainer(method, len(contexts))
-    if options.begin_epoch:
-        drop_later_checkpoints(options.checkpoints, (options.begin_epoch, 0))
-    first, start = _restored(method, batches, trainer, options, facts)
+    world = world or ALONE
+    facts = {"seed": options.seed, "devices": len(contexts), "processes": world.size, **(options.facts or {})}
+    trainer = make_trainer(method)
+    first, start = _begin(method, batches, trainer, options, facts, world)
     length = training_length(method.recipe, len(batches))
-    log = TrainingLog(options.folder, options.log_frequency, length.steps, first * len(batches) + start)
+    log = TrainingLog(
+        options.folder, options.log_frequency, length.steps, first * len(batches) + start, world
+    )
 
     def save(position):
         log.flush()  # which checks the losses: no checkpoint is written after a bad one
-        average_statistics(method)
-        checkpoint.save(options.checkpoints, method, trainer, position, facts, options.num_save)
+        average_statistics(method, world)
+        world.spread(method.collect_params().values())  # rounding may differ from machine to machine
+        world.lead(checkpoint.save, options.checkpoints, method, trainer, position, facts, options.num_save)
 
     try:
         if first and not start:
-            after_epoch(first - 1)  # a run that was killed has not done so
-        with StopRequest() as stop:
+            world.lead(after_epoch, first - 1)  # a run that was killed has not done so
+        with StopRequest() as stop, world.training():
             for epoch in range(first, length.epochs):
                 last = min(len(batches), length.steps - epoch * len(batches))
                 for done, group in enumerate(batches.epoch(epoch, start, last), start + 1):
                     rate = learning_rate(method.recipe, epoch, epoch * len(batches) + done - 1, length)
                     trainer.set_learning_rate(rate)
-                    mx.random.seed(step_seed(options.seed, epoch, done))
-                    losses = train_step(method, trainer, [split_batch(batch, contexts) for batch in group])
-                    log.step(epoch, done, len(batches), rate, losses, [i for b in group for i in b["ids"]])
-                    if stop.requested and done < last:
+                    mx.random.seed(step_seed(options.seed, epoch, done, _stream(world, group)))
+                    parts = [split_batch(batch, contexts) for batch in group]
+                    losses = train_step(method, trainer, parts, world, [Whole.of(batch) for batch in group])
+                    stopping = world.agree(stop.requested)
+                    log.step(
+                        epoch, done, len(batches), rate, losses, [i for b in group for i in b["batch_ids"]]
+                    )
+                    if stopping and done < last:
                         save((epoch, done))
-                        raise KeyboardInterrupt
+                        raise Stopped
                 start = 0
                 save((epoch + 1, 0))
-                after_epoch(epoch)
-                if stop.requested:
-                    raise KeyboardInterrupt
+                world.lead(after_epoch, epoch)
+                if world.agree(stop.requested):
+                    raise Stopped
     finally:
         log.close()
         batches.close()
     return checkpoint.checkpoints(options.checkpoints)[-1][1]
+
+
+def _stream(world, group: list) -> int:
+    """Which random numbers this process's devices take: their own, but the leader's for images that all processes see."""
+    return 0 if any(batch["copies"] > 1 for batch in group) else world.rank
 
 
 class StopRequest:
@@ -156,7 +172,19 @@ class StopRequest:
         self._restore()
 
 
-def train_step(trainable, trainer, mini_batches: list, world=None) -> dict:
+class Whole(NamedTuple):
+    """How many images a mini-batch has in all processes, and how many processes see the same ones."""
+
+    images: int
+    copies: int = 1
+
+    @classmethod
+    def of(cls, batch: dict):
+        """That of a batch of `icd.data.batches.TrainBatches`."""
+        return cls(len(batch["batch_ids"]), batch["copies"])
+
+
+def train_step(trainable, trainer, mini_batches: list, world=None, wholes=None) -> dict:
     """One update.
 
     Parameters
@@ -165,23 +193,27 @@ def train_step(trainable, trainer, mini_batches: list, world=None) -> dict:
         For each mini-batch, over which the gradients are averaged, its parts, a part a device: from
         `icd.engine.parts.split_batch`.
     world : icd.engine.world.World, optional
+        Who takes the step together; default: this process alone.
+    wholes : list of Whole, optional
+        For each mini-batch, how many images it has in all processes; default: those of its parts.
 
     Returns
     -------
     dict of NDArray
-        The loss terms, averaged over the images of a mini-batch and over the mini-batches.
+        The loss terms, averaged over the images of a mini-batch and over the mini-batches: this process's share of the mean.
     """
-    world, means = world or World(), []
-    count = _images(mini_batches[0])
+    world, means = world or ALONE, []
+    wholes = wholes or [Whole(_images(parts)) for parts in mini_batches]
+    count = wholes[0].images
     if len(mini_batches) > 1:
         trainable.collect_params().zero_grad()  # each mini-batch adds to the gradients
-    for parts in mini_batches:
-        losses = _backward(trainable, parts, count / _images(parts), world)
-        home = parts[0]["image"].context
-        means.append(
-            {n: sum(terms[n].as_in_context(home) for terms in losses) / _images(parts) for n in losses[0]}
-        )
+    for parts, whole in zip(mini_batches, wholes):
+        among = world if whole.copies == 1 else ALONE  # who all see the same images need no one else's
+        losses = _backward(trainable, parts, count / whole.images / whole.copies, among)
+        home, images = parts[0]["image"].context, whole.images * whole.copies
+        means.append({n: sum(terms[n].as_in_context(home) for terms in losses) / images for n in losses[0]})
     rest(trainer, {part["image"].context for parts in mini_batches for part in parts})
+    world.sum_gradients(trainer)
     trainer.step(count * len(mini_batches))
     return {name: sum(mean[name] for mean in means) / len(means) for name in means[0]}
 
@@ -220,24 +252,21 @@ def rest(trainer, busy) -> None:
                 parameter.data(context)._fresh_grad = True  # else the trainer would leave this device out
 
 
-def make_trainer(method, num_devices: int):
-    """The trainer of a method's parameters, with the optimizer that its recipe names."""
-    store = "device" if num_devices > 1 else None
+def make_trainer(method):
+    """The trainer of a method's parameters, with the optimizer that its recipe names; `World.sum_gradients` adds for it."""
     if method.recipe.accumulation > 1:
         for parameter in method.collect_params().values():
             if parameter.grad_req != "null":
                 parameter.grad_req = "add"
     return mx.gluon.Trainer(
-        method.collect_params(),
-        make_optimizer(method.recipe),
-        kvstore=store,
-        update_on_kvstore=False if store else None,
+        method.collect_params(), make_optimizer(method.recipe), kvstore=None, update_on_kvstore=False
     )
 
 
-def step_seed(seed: int, epoch: int, batch: int) -> int:
-    """The seed of MXNet's own random numbers (dropout) in one step."""
-    return int(np.random.SeedSequence([seed, epoch, batch]).generate_state(1)[0] >> 1)
+def step_seed(seed: int, epoch: int, batch: int, rank: int = 0) -> int:
+    """The seed of MXNet's own random numbers (dropout) in one step, of the process of this rank."""
+    key = [seed, epoch, batch, *([rank] if rank else [])]
+    return int(np.random.SeedSequence(key).generate_state(1)[0] >> 1)
 
 
 def drop_later_checkpoints(folder, position: tuple) -> None:
@@ -257,10 +286,29 @@ def drop_later_checkpoints(folder, position: tuple) -> None:
             shutil.rmtree(path)
 
 
-def _restored(method, batches, trainer, options, facts) -> tuple:
+def _begin(method, batches, trainer, options, facts, world) -> tuple:
     """Where to begin: where the newest checkpoint ends, with its state restored, or (0, 0) on a fresh start."""
-    found = checkpoint.checkpoints(options.checkpoints)
+    if options.begin_epoch:
+        world.lead(drop_later_checkpoints, options.checkpoints, (options.begin_epoch, 0))
+    found, position = checkpoint.checkpoints(options.checkpoints), (0, 0)
     if found and (options.resume or options.begin_epoch):
-        return checkpoint.restore(found[-1][1], method, trainer, facts, options.free_keys)
-    method.prepare(batches.num_images, batches.batch_size)
-    return 0, 0
+        free = (*options.free_keys, "processes")
+        position = checkpoint.restore(found[-1][1], method, trainer, facts, free)
+        _say_other_number(found[-1][1], world)
+    else:
+        method.prepare(batches.num_images, batches.batch_size)
+    of_all = world.concat([mx.nd.array([position])]).asnumpy()
+    if (of_all != of_all[0]).any():
+        found = f"other positions in other processes: {of_all.astype(int).tolist()}"
+        raise InputError(
+            options.checkpoints, "the same checkpoints for all processes", found, "Share the folder."
+        )
+    world.spread(method.collect_params().values())
+    return position
+
+
+def _say_other_number(path, world) -> None:
+    before = read_json(path / "state.json").get("processes", 1)
+    if before != world.size and world.leads:
+        print(f"{path.name} was written by {before} process(es), and {world.size} go on from it: the same batches, in other "
+              "parts, so the same result but for rounding, dropout and the statistics of batch norm.")  # fmt: skip

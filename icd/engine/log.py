@@ -15,12 +15,13 @@ from pathlib import Path
 from tqdm import tqdm
 
 from icd.compat import mx
+from icd.engine.world import ALONE, Agreed
 from icd.files import write_atomic
 
 SECONDS_BETWEEN_LINES = 30.0  # where the output is no terminal
 
 
-class NonFiniteLoss(ArithmeticError):
+class NonFiniteLoss(Agreed, ArithmeticError):
     """A loss is not a finite number."""
 
 
@@ -37,25 +38,33 @@ class TrainingLog:
         Of the whole run, for the time left.
     done_steps : int
         Steps before this start; lines beyond them, of steps that are taken again, are dropped.
+    world : icd.engine.world.World, optional
+        Every process adds its share of the losses; the one that leads writes.
     """
 
-    def __init__(self, folder, frequency: int, total_steps: int, done_steps: int = 0):
-        folder = Path(folder)
+    def __init__(self, folder, frequency: int, total_steps: int, done_steps: int = 0, world=None):
+        self._world = world or ALONE
+        self._file = self._board = None
+        if self._world.leads:
+            self._open(Path(folder), done_steps)
+        self._frequency, self._pending = frequency, []
+        self._bar = tqdm(
+            total=total_steps, initial=done_steps, unit="step", desc="train", dynamic_ncols=True,
+            disable=None if self._world.leads else True,
+        )  # fmt: skip
+        self._total, self._said = total_steps, float("-inf")
+        self._since = time.monotonic()
+
+    def _open(self, folder: Path, done_steps: int) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         _drop_later_lines(folder / "losses.jsonl", done_steps)
         self._file = open(folder / "losses.jsonl", "a", encoding="utf-8")  # noqa: SIM115  (closed by close)
         self._board = _tensorboard(folder / "tensorboard")
-        self._frequency, self._pending = frequency, []
-        self._bar = tqdm(
-            total=total_steps, initial=done_steps, unit="step", desc="train", dynamic_ncols=True, disable=None
-        )
-        self._total, self._said = total_steps, float("-inf")
-        self._since = time.monotonic()
 
     def step(
         self, epoch: int, done: int, per_epoch: int, learning_rate: float, losses: dict, ids: list
     ) -> None:
-        """Add the losses of the step that ended batch `done` (from 1) of an epoch."""
+        """Add the losses of the step that ended batch `done` (from 1) of an epoch, over the images of all processes `ids`."""
         self._pending.append((epoch, epoch * per_epoch + done, learning_rate, losses, ids))
         self._bar.update()
         if len(self._pending) >= self._frequency:
@@ -67,7 +76,7 @@ class TrainingLog:
         Raises
         ------
         NonFiniteLoss
-            Naming the loss, the step and the ids of its batch.
+            Naming the loss, the step and the ids of its batch, in all processes alike.
         """
         if not self._pending:
             return
@@ -76,7 +85,7 @@ class TrainingLog:
             mx.nd.concat(*(losses[name].reshape(1) for name in names), dim=0)
             for *_, losses, _ in self._pending
         ]
-        values = [row.asnumpy().tolist() for row in stacked]
+        values = self._world.sum([mx.nd.stack(*stacked)]).asnumpy().tolist()
         for (epoch, step, _, _, ids), row in zip(self._pending, values):
             for name, value in zip(names, row):
                 if not math.isfinite(value):
@@ -84,6 +93,11 @@ class TrainingLog:
                         f"loss {name} is {value} in step {step} (epoch {epoch}); images of its batch: {', '.join(ids)}. "
                         "Look at these images, or lower the learning rate; the last good checkpoint is kept."
                     )
+        if self._world.leads:
+            self._write(names, values)
+        self._pending, self._since = [], time.monotonic()
+
+    def _write(self, names: list, values: list) -> None:
         epoch, step, learning_rate, _, _ = self._pending[-1]
         images = sum(len(ids) for *_, ids in self._pending)
         now = time.monotonic()
@@ -102,7 +116,6 @@ class TrainingLog:
         shown = {"epoch": epoch, **{name: f"{value:.3g}" for name, value in means.items()}}
         self._bar.set_postfix(shown)
         self._say(step, shown, now)
-        self._pending, self._since = [], now
 
     def _say(self, step: int, shown: dict, now: float) -> None:
         """Where there is no terminal for a bar: a line now and then."""
@@ -114,8 +127,9 @@ class TrainingLog:
     def close(self) -> None:
         """End the bar and close the files."""
         self._bar.close()
-        self._file.close()
-        self._board.close()
+        if self._world.leads:
+            self._file.close()
+            self._board.close()
 
 
 def _drop_later_lines(path, done_steps: int) -> None:

@@ -31,14 +31,15 @@ def to_arrays(method) -> dict:
     }
 
 
-def average_statistics(method) -> None:
-    """Give all devices the mean of their batch norm statistics, which each keeps of its own part of the batches."""
+def average_statistics(method, world) -> None:
+    """Give all devices of all processes the mean of their batch norm statistics, which each keeps of its own part of the
+    batches."""
     kept = {state.name for state in method.states}  # the same on all devices
     for name, parameter in method.collect_params().items():
         arrays = parameter.list_data()
-        if not parameter._differentiable and name not in kept and len(arrays) > 1:
-            home = arrays[0].context
-            parameter.set_data(sum(array.as_in_context(home) for array in arrays) / len(arrays))
+        count = len(arrays) * world.size
+        if not parameter._differentiable and name not in kept and count > 1:
+            parameter.set_data(world.sum(arrays) / count)
 
 
 def load_arrays(path) -> dict:

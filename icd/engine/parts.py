@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from icd.compat import mx
 
+ABOUT = ("ids", "batch_ids", "copies")  # what a batch holds beside arrays
+
 
 def split_batch(batch: dict, contexts: list) -> list:
     """Split a batch over devices, in contiguous parts that are as equal as can be; idle devices get none.
@@ -29,7 +31,7 @@ def split_batch(batch: dict, contexts: list) -> list:
         part = {
             name: mx.nd.array(batch[name][begin:end], context, dtype="float32")
             for name in batch
-            if name != "ids"
+            if name not in ABOUT
         }
         if "superpixel" in batch:
             part["regions"] = mx.nd.arange(int(batch["superpixel"].max()) + 1, ctx=context)

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from icd.data.workers import Workers
+from icd.data.workers import open_workers
 from icd.files import write_atomic
 from icd.provenance import available_cores
 
@@ -36,7 +36,7 @@ def tally(count, items, *, about, workers=None, partial=None, save_every=10.0, p
         The files of every image; at least one image.
     about : list
         What the numbers depend on beside the files, in JSON's types. A note about something else is not used.
-    workers : int, optional
+    workers : int or icd.stages.cluster.Cluster, optional
         Processes; default all cores.
     partial : str or os.PathLike, optional
         File that keeps the sums of finished images every `save_every` seconds and when the run stops early. A later call
@@ -77,8 +77,10 @@ def map_on_cores(function, chunks, workers=None):
     InputError
         A process was killed from outside. What the function raises comes through as it is.
     """
-    count = min(available_cores() if workers is None else workers, len(chunks))
-    pool = Workers(function, count if count > 1 and len(chunks) >= 4 else 0)
+    if workers is None or isinstance(workers, int):
+        count = min(available_cores() if workers is None else workers, len(chunks))
+        workers = count if count > 1 and len(chunks) >= 4 else 0
+    pool = open_workers(function, workers)
     try:
         yield from pool.map(chunks)
     finally:

@@ -141,19 +141,20 @@ class IRN(Refiner):
         """The kinds of all pairs of cells of a grid of `size`, for seeds (n, S, S) of the crop."""
         return pairs_of(on_grid(seeds, size), self.recipe.radius)
 
-    def conclude(self, batches):
+    def conclude(self, batches, world):
         """Take the mean displacement over whole images, which centres it (spec irn 4.4).
 
         The original leaves out the last images where they do not fill a batch; here all count.
         """
-        total, images = 0, 0
+        total, images = mx.nd.zeros(self.mean_shift.shape, self.context), 0
         for batch in batches:
             for views in batch["views"]:
                 taps = self.frozen_taps(mx.nd.array(views, self.context, dtype="float32"))
                 total = total + self.displacement_branch(*taps).mean(axis=(2, 3)).sum(axis=0)
                 images += len(views)
-        if images:
-            self.mean_shift.set_data(total / images)
+        images = world.sum([mx.nd.full(1, images, self.context)])
+        if images.asscalar():
+            self.mean_shift.set_data(world.sum([total]) / images)
 
     @property
     def context(self):

@@ -7,98 +7,20 @@ else's files, or looked at.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import shutil
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
 
 from tqdm import tqdm
 
-from icd.bounded import MAX_SIDE
-from icd.classes import KnownClasses
-from icd.data.catalogue import DataSet
-from icd.data.images import image_path
-from icd.data.tags import open_tags
 from icd.data.workers import Workers
 from icd.errors import InputError
 from icd.stages import record
-
-
-@dataclass(frozen=True)
-class Job:
-    """What all stages of a chain share.
-
-    Attributes
-    ----------
-    data : DataSet
-    out : Path
-        The run folder.
-    gpus : str
-        As `icd.engine.devices.choose_devices` takes it; asked only by stages that need a device.
-    seed, workers : int
-    resume : bool
-        Whether a training that has begun goes on.
-    shard : tuple of int
-        (K, N): this process does every N-th image from the K-th on.
-    ignore_unknown_tags : bool
-        Whether tags of classes that are not in the data set's list are left out, and not refused.
-    """
-
-    data: DataSet
-    out: Path
-    gpus: str = None
-    seed: int = 0
-    workers: int = 2
-    resume: bool = False
-    shard: tuple = (1, 1)
-    ignore_unknown_tags: bool = False
-
-    @cached_property
-    def devices(self) -> tuple:
-        """The devices to compute on, and a line that says why these."""
-        from icd.engine.devices import choose_devices  # here: most stages need no device
-
-        return choose_devices(self.gpus)
-
-    @cached_property
-    def tags(self):
-        """The opened source of tags; None for images without."""
-        classes = self.known_classes if self.ignore_unknown_tags else self.data.classes
-        return None if self.data.tags is None else open_tags(self.data.tags, classes)
-
-    @cached_property
-    def known_classes(self) -> KnownClasses:
-        """The classes, which count the tags of others."""
-        return KnownClasses(self.data.classes)
-
-    def __hash__(self):
-        return id(self)
-
-    def dataset(self, ids, planes=None, tagged=True):
-        """The photographs of some ids at their working size, with their tags, and with planes from these folders."""
-        from icd.data.dataset import ImageDataset
-
-        tags = self.tags if tagged else None
-        return ImageDataset(self.data.images, tags, ids, self.data.classes, planes, self.data.max_side)
-
-    @property
-    def facts(self) -> dict:
-        """What the files of every stage depend on; nothing at the defaults, so that files made before stay valid."""
-        return {} if self.data.max_side == MAX_SIDE else {"max_side": self.data.max_side}
-
-    @lru_cache(maxsize=None)  # noqa: B019  (a job lives as long as its process)
-    def fingerprint(self, image_id: str) -> str:
-        """What tells the photograph and tags of an id from others of the same name."""
-        tags = None
-        if self.tags is not None:
-            try:
-                tags = self.tags.read(image_id)
-            except InputError:  # the business of the check of inputs
-                tags = None
-        photographs = [] if self.data.images is None else [image_path(self.data.images, image_id)]
-        return record.fingerprint(photographs, tags)
+from icd.stages.job import Job
 
 
 def setting(meaning: str, default=dataclasses.MISSING, choices=None):
@@ -120,6 +42,7 @@ class Stage:
     """
 
     kind: ClassVar[str]
+    together: ClassVar[int] = 1  # images that are computed at once
     given: ClassVar[bool] = False  # whether its files are somebody else's, and `check` reads them
 
     name: str
@@ -134,6 +57,10 @@ class Stage:
     def products(self) -> dict:
         """The folders that it fills, by label; every one of them gets a `stage.json`."""
         return {"": self.folder}
+
+    def writes(self) -> list:
+        """The folders or files that it makes, for people."""
+        return list(self.products().values())
 
     def label_for(self, what: str) -> str:
         """The product that others read as `what`, such as "maps", "stack" or "mask": the last one."""
@@ -223,7 +150,36 @@ class Stage:
         return has_files(folder)
 
     def run(self) -> None:
-        """Do what is left, alone or beside other shards."""
+        """Do what is left, alone, beside other shards, or together with the other processes of the world."""
+        world = self.job.world
+        with self._claimed() if world.leads else contextlib.nullcontext():
+            left = self.left()
+            world.barrier()  # all have looked before anybody writes
+            if left:
+                self.distribute(left)
+            world.barrier()
+
+    def distribute(self, left: list) -> None:
+        """Do this process's part of what is left, or let the cluster do it."""
+        mine = self.job.world.share(left)
+        if mine and self.job.cluster is not None:
+            self.job.cluster.work(self, mine)
+        elif mine:
+            self.work(mine)
+            vars(self).pop("network", None)  # its memory is wanted by the next stage
+
+    @cached_property
+    def network(self):
+        """What `work` needs that is loaded once a process; None where a stage needs nothing."""
+        return None
+
+    def __getstate__(self):
+        """What a worker of a cluster gets: it loads the network itself."""
+        return {name: value for name, value in vars(self).items() if name != "network"}
+
+    @contextlib.contextmanager
+    def _claimed(self):
+        """Hold the folders, and note in them what their files are made with."""
         with record.locked(self.folder, self.name, self.job.shard) as alone:
             for label, folder in self.products().items():
                 if not self.has_files(folder):
@@ -233,9 +189,7 @@ class Stage:
                 record.claim(folder, self.name, self.kind, facts, marks, self.free_keys())
                 if alone:
                     record.sweep(folder)
-            left = self.left()
-            if left:
-                self.work(left)
+            yield
 
     def remove(self) -> None:
         """Remove its files, for `--redo`; nothing that has no record of ours."""
@@ -296,7 +250,7 @@ class Files(Stage):
 
     def run(self) -> None:
         """Note in the run folder what stands in the stage's place."""
-        for label in self.products():
+        for label in self.products() if self.job.world.leads else ():
             facts = self.facts(label)
             record.claim(self.place.products()[label], self.name, self.kind, facts, {}, ("foreign", "files"))
 

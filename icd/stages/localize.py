@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import ClassVar
 
 from icd.provenance import file_sha256
@@ -56,12 +57,21 @@ class Localize(Stage):
         """The ids that lack score maps of some kind."""
         return ids_without_file(self.share(), self.products().values(), ".npz")
 
+    @property
+    def together(self):
+        """As many as a step takes, so that the parts of a cluster's workers have the same steps."""
+        return self.infer_batch
+
+    @cached_property
+    def network(self):
+        """The trained method."""
+        return self.source.load()
+
     def work(self, ids):
         """Localize."""
         from icd.data.batches import InferenceBatches
         from icd.engine.localize import localize
 
-        method = self.source.load()
-        dataset = self.job.dataset(ids)
+        method, dataset = self.network, self.job.dataset(ids)
         batches = InferenceBatches(dataset, self.infer_batch, self.presentation, workers=self.job.workers)
         localize(method, batches, self.job.devices[0], self.products(), self.map_type or method.map_type)

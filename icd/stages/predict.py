@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
 
@@ -70,13 +71,19 @@ class Predict(Stage):
         """The ids that lack a mask."""
         return ids_without_file(self.share(), self.products().values(), ".png")
 
+    @cached_property
+    def network(self):
+        """The trained segmenter, with the recipe of this stage."""
+        segmenter = self.source.load()
+        segmenter.recipe = self.recipe
+        return segmenter
+
     def work(self, ids):
         """Compute the logits, then the masks on all cores."""
         from icd.data.batches import InferenceBatches
         from icd.engine.predict import predict
 
-        data, segmenter = self.job.data, self.source.load()
-        segmenter.recipe = self.recipe
+        data, segmenter = self.job.data, self.network
         without = ids_without_file(ids, [self.logits], ".npz")
         if without:
             batches = InferenceBatches(

@@ -64,11 +64,21 @@ def run_stages(stages: list, selection: Selection) -> list:
     InputError
         Something that a stage reads is missing or does not fit; nothing has been done then.
     """
-    selected = selection.of(stages)
-    for stage in _with_readers(selection.redo, stages):
-        stage.remove()
+    selected, world = selection.of(stages), stages[0].job.world
+    blind = world.blind(stages[0].job.out)
+    if blind:
+        found = f"one that processes {', '.join(map(str, blind))} do not see"
+        remedy = "Give --out in a folder that all machines mount under the same name."
+        raise InputError(stages[0].job.out, "a folder that all processes share", found, remedy)
+    stages[0].job.cluster  # noqa: B018  (what is wrong with it is said before anything is done)
+    if world.leads:
+        for stage in _with_readers(selection.redo, stages):
+            stage.remove()
+    world.barrier()
     needed = needed_stages(stages, selected)
-    check(stages, selected, needed)
+    if world.leads:
+        check(stages, selected, needed)
+    world.barrier()
     taken = {
         source.name for stage in needed for source in stage.sources().values() if isinstance(source, Files)
     }
@@ -149,7 +159,7 @@ def _check_inputs(stages, working) -> None:
         max_side=data.max_side,
         **{name: roots[name] for name in used},
     )
-    checked = check_run(folders, ids, job.workers, used)
+    checked = check_run(folders, ids, job.pool, used)
     problems = [
         p
         for of_image in tqdm(checked, total=len(ids), unit="image", desc="check", disable=None)
@@ -206,9 +216,7 @@ def plan(stages: list, selection: Selection) -> str:
         seconds = seconds_left(stage, left)
         total += seconds
         reads = ", ".join(source.name for source in stage.sources().values()) or "photographs"
-        writes = ", ".join(str(folder) for folder in stage.products().values()) or str(
-            stage.folder / "scores.json"
-        )
+        writes = ", ".join(map(str, stage.writes()))
         rows.append([stage.name, _what(stage), reads, writes, done, duration(seconds) if left else ""])
     table = format_table(["stage", "does", "reads", "writes", "done", "left, about"], rows)
     return f"{table}\n\nAbout {duration(total)} in all, on a CPU with two cores; measured rates where stages have run."

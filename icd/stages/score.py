@@ -25,6 +25,15 @@ class Score(Stage):
         """None that has a record: the scores name what they are of."""
         return {}
 
+    @property
+    def file(self):
+        """Where the scores go."""
+        return self.folder / self.name_of_file
+
+    def writes(self):
+        """The file of scores."""
+        return [self.file]
+
     def ids(self):
         """The images to score."""
         return self.source.scored_ids()
@@ -43,7 +52,7 @@ class Score(Stage):
 
     def run(self):
         """Score."""
-        if self.ids() and self.job.shard == (1, 1):
+        if self.ids() and self.job.shard == (1, 1) and self.job.world.leads:
             self.work(self.ids())
 
     def work(self, ids):
@@ -55,7 +64,7 @@ class Score(Stage):
             kind, _, variant = label.partition("/")
             scores = score_masks(
                 folder, data.truth, ids, data.classes, evaluated_classes=self.eval_classes,
-                workers=max(self.job.workers, 1),
+                workers=self.job.cluster or max(self.job.workers, 1),
             )  # fmt: skip
             named = {
                 "kind": kind,
@@ -64,7 +73,7 @@ class Score(Stage):
                 "extra_supervision": list(self.source.supervision(label)),
             }
             entries.append({**named, **scores.as_dict(per_image=True)})
-        write_json(self.folder / self.name_of_file, entries)
+        write_json(self.file, entries)
         print(score_table(entries))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
 
@@ -49,6 +50,13 @@ class Superpixels(Stage):
         """The ids without superpixels."""
         return ids_without_file(self.share(), [self.folder], ".png")
 
+    @cached_property
+    def network(self):
+        """The backbone whose features merge regions."""
+        from icd.engine.build import build_backbone
+
+        return build_backbone(self.backbone, [self.job.devices[0][0]], pretrained=self.pretrained)
+
     def work(self, ids):
         """Segment, then merge."""
         products = self.products()
@@ -57,13 +65,11 @@ class Superpixels(Stage):
         job = SegmentImage(data.images, raw, self.k, data.max_side)
         run_pool(job, ids_without_file(ids, [raw], ".png"), self.job.workers, self.name)
         if "raw" in products:
-            from icd.engine.build import build_backbone
             from icd.engine.merge import merged_superpixels
 
             context = self.job.devices[0][0]
-            backbone = build_backbone(self.backbone, [context], pretrained=self.pretrained)
             merged_superpixels(
-                ids, data.images, raw, self.folder, backbone, context, self.limit, data.max_side
+                ids, data.images, raw, self.folder, self.network, context, self.limit, data.max_side
             )
 
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from icd.data.batches import steps_in_epoch
+from icd.data.batches import refuse_small_batch, steps_in_epoch
 from icd.data.planes import PLANES
 from icd.engine.schedules import depends_on_length, training_length
 from icd.errors import InputError
@@ -194,6 +194,7 @@ class Train(Stage):
             found = f"a step of {self.recipe.batch_size * self.recipe.accumulation} for a list of {len(self.ids())}"
             remedy = f"Give --batch-size {max(1, len(self.ids()) // self.recipe.accumulation)} or less, or a longer list."
             raise InputError("--batch-size", "at most as many images as the list has", found, remedy)
+        refuse_small_batch(self.recipe, self.job.world.size)
         if self.length.steps < FEW_STEPS:
             print(self._few_steps(steps_per_epoch))
         backbone = backbone_for(self.trainable, self.backbone, self.recipe)
@@ -248,6 +249,10 @@ class Train(Stage):
         if self.weights_given is None and self.left():
             super().run()
 
+    def distribute(self, left):
+        """Train, all processes of the world together."""
+        self.work(left)
+
     def work(self, ids):
         """Train to the end of the recipe."""
         from icd.engine.fit import FitOptions, fit
@@ -259,8 +264,9 @@ class Train(Stage):
             self.folder, self.job.seed, self.num_save, self.log_frequency, self.job.resume, self.begin_epoch,
             self.facts(), self.free_keys(),
         )  # fmt: skip
-        choice = EpochChoice(self) if self.choose_epoch == "best" else None
-        strip = self._picture_strip()
+        world = self.job.world
+        choice = EpochChoice(self) if self.choose_epoch == "best" and world.leads else None
+        strip = self._picture_strip() if world.leads else None
 
         def after_epoch(epoch):
             if strip is not None:
@@ -268,19 +274,21 @@ class Train(Stage):
             if choice is not None:
                 choice.keep_best(trainable, epoch)
 
-        fit(trainable, self._batches(), self.job.devices[0], options, after_epoch)
+        fit(trainable, self._batches(), self.job.devices[0], options, after_epoch, world)
         self._conclude(trainable)
-        if choice is None:
-            save_weights(trainable, self.weights)
+        if self.choose_epoch == "last":
+            world.lead(save_weights, trainable, self.weights)
         steps, epochs = self.length.steps, self.length.epochs
         print(f"{self.name}: trained {steps} steps in {epochs} epochs; weights {self.weights}")
 
     def _batches(self):
         from icd.data.batches import TrainBatches
 
-        dataset = self.job.dataset(self.ids(), self.planes())
+        dataset, world = self.job.dataset(self.ids(), self.planes()), self.job.world
         augmentation = self.trained_class.augmentation(self.recipe)
-        return TrainBatches(dataset, self.recipe, augmentation, self.job.seed, self.job.workers)
+        return TrainBatches(
+            dataset, self.recipe, augmentation, self.job.seed, self.job.workers, world.rank, world.size
+        )
 
     def _conclude(self, trainable):
         """Show the training images once more to a trainable that sets up something from them at the end."""
@@ -289,9 +297,11 @@ class Train(Stage):
 
         if type(trainable).conclude is Trainable.conclude:
             return
+        world = self.job.world
+        dataset = self.job.dataset(world.share(self.ids()))
         presentation = trainable.presentation(self.recipe, self.job.data.infer_size)
-        batches = InferenceBatches(self.job.dataset(self.ids()), 1, presentation, workers=self.job.workers)
-        trainable.conclude(batches)
+        batches = InferenceBatches(dataset, 1, presentation, workers=self.job.workers)
+        trainable.conclude(batches, world)
         batches.close()
 
     def _picture_strip(self):

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
 
@@ -70,9 +71,14 @@ class Walk(Stage):
         both.update(ids_without_file(self.share(), [stacks], ".npz"))
         return [image_id for image_id in self.share() if image_id in both]
 
+    @cached_property
+    def network(self):
+        """The trained refiner."""
+        return self.by.load()
+
     def work(self, ids):
         """Let the maps spread, one image after the other: the network and the walk use all cores."""
-        refiner, job = self.by.load(), self.job
+        refiner, job = self.network, self.job
         maps = self.source.products()[self.source.label_for("maps")]
         masks, stacks = self.products().values()
         empty = 0

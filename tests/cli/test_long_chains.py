@@ -72,3 +72,7 @@ def test_every_chain_has_a_plan(data, tmp_path, chain):
     result = execute([*ICD, "plan", chain, *flags(data, tmp_path / "out")], data)
     assert result.returncode == 0, result.stderr
     assert "About" in result.stdout and not (tmp_path / "out").exists()
+    for line in result.stdout.splitlines():
+        stage = line.split()[0] if line.strip() else ""
+        if stage.endswith("_score"):
+            assert f"{stage}s.json" in line

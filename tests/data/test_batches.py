@@ -43,7 +43,7 @@ def test_shapes_and_types(small):
 
 def test_without_superpixels_there_are_none(small):
     batches = TrainBatches(small.dataset(superpixels=False), recipe_of(2), CROP, 0)
-    assert set(next(batches.epoch(0))[0]) == {"image", "label", "ids"}
+    assert set(next(batches.epoch(0))[0]) == {"image", "label", "ids", "batch_ids", "copies"}
 
 
 @pytest.mark.parametrize("workers", [1, 3])

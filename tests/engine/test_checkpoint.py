@@ -24,7 +24,7 @@ FACTS = {"seed": 3, "recipe": {"image_size": 65}}
 
 def build(seed=0):
     method = build_trainable("cam", "small", 2, [mx.cpu()], seed=seed)
-    return method, make_trainer(method, 1)
+    return method, make_trainer(method)
 
 
 def save(folder, position, seed=0, **options):
@@ -72,10 +72,10 @@ def test_momenta_come_back(tmp_path):
 def test_an_optimizer_without_momentum_comes_back(tmp_path):
     recipe = make_recipe("cam", {"momentum": 0.0})
     method = build_trainable("cam", "small", 2, [mx.cpu()], recipe=recipe)
-    trainer = make_trainer(method, 1)
+    trainer = make_trainer(method)
     step(method, trainer)
     path = checkpoint.save(tmp_path, method, trainer, (1, 0), FACTS)
-    other = make_trainer(method, 1)
+    other = make_trainer(method)
     assert checkpoint.restore(path, method, other, FACTS) == (1, 0)
     assert other._optimizer.num_update == 1
 

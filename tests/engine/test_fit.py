@@ -19,6 +19,7 @@ from icd.engine.log import NonFiniteLoss
 from icd.engine.parameters import average_statistics
 from icd.engine.parts import split_batch
 from icd.engine.schedules import Length, learning_rate, training_length
+from icd.engine.world import World
 from icd.files import read_list
 from icd.methods import make_recipe
 
@@ -76,7 +77,7 @@ def test_two_devices_equal_one(batches):
     (batch,) = next(batches.epoch(0))
     for contexts in ([mx.cpu(0)], [mx.cpu(0), mx.cpu(1)]):
         method = build_trainable("cam", "vgg16", 2, contexts, recipe=make_recipe("cam", {"dropout": 0.0}))
-        trainer = make_trainer(method, len(contexts))
+        trainer = make_trainer(method)
         for _ in range(2):
             losses = train_step(method, trainer, [split_batch(batch, contexts)])
         results.append(
@@ -89,11 +90,11 @@ def test_two_devices_equal_one(batches):
 def test_a_device_without_images_takes_no_part(batches):
     """A last batch of one image, after a full one: the idle device must neither add its old gradient nor stay behind."""
     (batch,) = next(batches.epoch(0))
-    single = {name: values[:1] for name, values in batch.items()}
+    single = {name: values if name == "copies" else values[:1] for name, values in batch.items()}
     weights = []
     for contexts in ([mx.cpu(0)], [mx.cpu(0), mx.cpu(1)]):
         method = build_trainable("cam", "vgg16", 2, contexts, recipe=make_recipe("cam", {"dropout": 0.0}))
-        trainer = make_trainer(method, len(contexts))
+        trainer = make_trainer(method)
         for part in (batch, single, batch):
             train_step(method, trainer, [split_batch(part, contexts)])
         weights += method.collect_params()["fc8_weight"].list_data()
@@ -107,7 +108,7 @@ def test_statistics_of_all_devices_are_averaged():
     mean = method.collect_params()["conv1_bn_running_mean"]
     for value, array in enumerate(mean.list_data()):
         array[:] = value
-    average_statistics(method)
+    average_statistics(method, World())
     for array in mean.list_data():
         np.testing.assert_array_equal(array.asnumpy(), np.full(16, 0.5, np.float32))
 

@@ -204,6 +204,8 @@ def test_in_a_browser(run, tmp_path_factory):
                 np.testing.assert_array_equal(seed, enlarge_mask(small, seed.shape))
                 seed = small
             np.testing.assert_array_equal(picture, voc_palette()[seed])
+        window.open(page, width=360, height=740)
+        assert window.run("document.documentElement.scrollWidth") <= 360
         assert window.complaints() == []
 
 

@@ -66,7 +66,7 @@ class MethodConformance(TrainableConformance):
 
     def test_saved_and_loaded_weights_localize_alike(self, tmp_path):
         method = self.build()
-        self.train(method, make_trainer(method, 1), range(2))
+        self.train(method, make_trainer(method), range(2))
         save_weights(method, tmp_path / "weights.params")
         other = self.build(seed=99)
         load_checkpoint_weights(other, tmp_path / "weights.params")
@@ -104,7 +104,7 @@ class MethodConformance(TrainableConformance):
 
     def test_localization_does_not_depend_on_the_other_images(self):
         method = self.build()
-        self.train(method, make_trainer(method, 1), range(2))
+        self.train(method, make_trainer(method), range(2))
         batch = make_batch()
         together = method.localize(batch["image"])
         alone = method.localize(batch["image"][1:2])

@@ -135,7 +135,7 @@ def test_refinement_network(golden, parity, inputs):
 
 def two_steps(method, part, g, parity, what, norm_limits, decay_limit, loss_limit, first_limit):
     """Two updates beside the golden tables."""
-    trainer, count = make_trainer(method, 1), len(part["image"])
+    trainer, count = make_trainer(method), len(part["image"])
     parameters = {drs_key(name): p for name, p in method.collect_params().items()}
     names = [str(name) for name in g["names"]]
     assert sorted(names) == sorted(parameters)

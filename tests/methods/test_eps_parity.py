@@ -227,7 +227,7 @@ def test_optimizer_steps(golden, parity, horizon):
         parameter = params.get(name, shape=g[f"{name}_start"].shape, lr_mult=rate, wd_mult=decay)
         parameter.initialize()
         parameter.set_data(NDArray(g[f"{name}_start"]))
-    trainer = make_trainer(SimpleNamespace(recipe=recipe, collect_params=lambda: params), 1)
+    trainer = make_trainer(SimpleNamespace(recipe=recipe, collect_params=lambda: params))
     length = Length(1, horizon)
     for step in range(len(g["lrs"])):
         rate = learning_rate(recipe, 0, step, length)

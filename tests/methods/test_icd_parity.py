@@ -250,7 +250,7 @@ def test_three_optimizer_steps(golden, parity):
     g = np.load(golden / "icd/graph/sgd_steps.npz")
     method, part = make_icd(), make_part(np.load(golden / "icd/graph/inputs.npz"))
     method.warmup.set_data(NDArray([3, 2]))
-    trainer = make_trainer(method, 1)
+    trainer = make_trainer(method)
     parameters = method.collect_params()
     names = [str(n) for n in g["names"]]
     trained = [i for i, name in enumerate(names) if parameters[name].grad_req != "null"]

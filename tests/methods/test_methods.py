@@ -61,7 +61,7 @@ class TestVWLM(MethodConformance):
 
     def test_the_bank_is_filled_then_moves_slowly(self):
         method = self.build()
-        trainer = make_trainer(method, 1)
+        trainer = make_trainer(method)
         drawn = method.codebook.data().asnumpy()
         self.train(method, trainer, [0])
         picked = method.codebook.data().asnumpy()
@@ -93,7 +93,7 @@ class TestICD(MethodConformance):
     def test_warmup_ends(self):
         method = self.build()
         factors = []
-        trainer = make_trainer(method, 1)
+        trainer = make_trainer(method)
         for step in range(6):
             self.train(method, trainer, [step])
             factors.append(method.warmup_factor(mx.cpu()).asscalar())

@@ -48,7 +48,7 @@ def test_two_devices_equal_one(name):
     found, losses = [], []
     for contexts in ([mx.cpu(0)], [mx.cpu(0), mx.cpu(1)], [mx.cpu(0), mx.cpu(1), mx.cpu(2)]):
         method = build(name, contexts)
-        trainer = make_trainer(method, len(contexts))
+        trainer = make_trainer(method)
         for step in range(2):
             mx.random.seed(step_seed(0, 0, step))
             terms = train_step(method, trainer, [split_batch(numpy_batch(step), contexts)])
@@ -266,7 +266,7 @@ def test_odd_batches(name):
     ]
     for case in cases:
         method = build(name)
-        losses = train_step(method, make_trainer(method, 1), [split_batch(case, [mx.cpu()])])
+        losses = train_step(method, make_trainer(method), [split_batch(case, [mx.cpu()])])
         assert all(np.isfinite(value.asscalar()) for value in losses.values())
         for key, parameter in method.collect_params().items():
             if parameter.grad_req != "null":
@@ -294,5 +294,5 @@ def test_a_step_on_other_backbones(name, backbone):
     changes = {"second_view": 0.5} if name == "seam" else CHANGES
     method = create_method(name, create_backbone(backbone), 3, make_recipe(name, changes))
     method.initialize(mx.init.MSRAPrelu())
-    losses = train_step(method, make_trainer(method, 1), [split_batch(numpy_batch(), [mx.cpu()])])
+    losses = train_step(method, make_trainer(method), [split_batch(numpy_batch(), [mx.cpu()])])
     assert all(np.isfinite(value.asscalar()) for value in losses.values())

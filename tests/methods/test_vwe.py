@@ -40,7 +40,7 @@ def test_two_devices_equal_one(name):
     found = []
     for contexts in ([mx.cpu(0)], [mx.cpu(0), mx.cpu(1)]):
         method = build(name, contexts)
-        trainer = make_trainer(method, len(contexts))
+        trainer = make_trainer(method)
         for step in range(3):
             mx.random.seed(step)
             losses = train_step(method, trainer, [split_batch(halves(), contexts)])
@@ -132,5 +132,5 @@ def test_processes_pick_the_cells_of_the_first():
 def test_small_images_train(size):
     """Spec vwe 2.4: the original fails where a side of the features is below 4 cells."""
     method = build("vwe")
-    losses = train_step(method, make_trainer(method, 1), [[make_batch(size=size)]])
+    losses = train_step(method, make_trainer(method), [[make_batch(size=size)]])
     assert all(np.isfinite(value.asscalar()) for value in losses.values())

@@ -280,7 +280,7 @@ def test_steps(golden, parity, name, monkeypatch):
     data = np.load(golden / f"vwe/{name}/network_forward.npz")
     part = {"image": unnormalised(data["image"]), "label": NDArray(data["label"])}
     method, count = make_network(name), len(data["label"])
-    trainer = make_trainer(method, 1)
+    trainer = make_trainer(method)
     parameters = {vwe_key(own): p for own, p in method.collect_params().items()}
     names = [str(key) for key in g["names"]]
     statistics = {key for key in parameters if "running_" in key} | {"codebook", "codebook_filled"}

@@ -64,7 +64,7 @@ class RefinerConformance(TrainableConformance):
         results, losses = [], []
         for contexts in (ONE, TWO):
             refiner = self.build(contexts=contexts)
-            losses.append(self.train(refiner, make_trainer(refiner, len(contexts)), range(2), contexts))
+            losses.append(self.train(refiner, make_trainer(refiner), range(2), contexts))
             results.append(parameters_of(refiner))
         for name, value in losses[0].items():
             np.testing.assert_allclose(value, losses[1][name], rtol=1e-4, err_msg=name)

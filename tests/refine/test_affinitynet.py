@@ -283,7 +283,7 @@ def test_batch_without_any_pair():
     batch = conformance.make_batch(0)
     batch["affinity"][:] = 255
     conformance.make_batch = lambda step: batch
-    losses = conformance.train(refiner, make_trainer(refiner, 1), [0])
+    losses = conformance.train(refiner, make_trainer(refiner), [0])
     assert set(losses.values()) == {0.0}
 
 
@@ -304,7 +304,7 @@ def test_taps_of_different_strides_train():
     refiner.initialize(mx.init.MSRAPrelu())
     batch = TestAffinityNet().make_batch(0)
     part = {name: NDArray(batch[name]) for name in ("image", "affinity")}
-    losses = train_step(refiner, make_trainer(refiner, 1), [[part]])
+    losses = train_step(refiner, make_trainer(refiner), [[part]])
     assert all(np.isfinite(value.asscalar()) for value in losses.values())
     for name in ("f8_3_weight", "f8_4_weight", "f8_5_weight", "f9_weight"):
         assert refiner.collect_params()[name].grad().asnumpy().any()

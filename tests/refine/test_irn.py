@@ -13,6 +13,7 @@ from icd.engine.build import find_trainable, make_trainable
 from icd.engine.fit import make_trainer, train_step
 from icd.engine.parameters import load_checkpoint_weights, save_weights
 from icd.engine.parts import split_batch
+from icd.engine.world import World
 from icd.errors import InputError
 from icd.files import ScoreMaps
 from icd.recipe import changed_recipe
@@ -70,7 +71,7 @@ def arrays_of(refiner):
 def test_only_the_branches_learn():
     refiner = build()
     before = arrays_of(refiner)
-    losses = train(refiner, make_trainer(refiner, 1), range(3))
+    losses = train(refiner, make_trainer(refiner), range(3))
     assert len(losses) == 5 and all(np.isfinite(value) for value in losses.values())
     frozen = set(refiner.network.collect_params()) | {"mean_shift_running_mean"}
     for name, after in arrays_of(refiner).items():  # statistics of batch norm included
@@ -79,7 +80,7 @@ def test_only_the_branches_learn():
 
 def test_the_losses_fall():
     refiner = build(learning_rate=0.3)
-    trainer = make_trainer(refiner, 1)
+    trainer = make_trainer(refiner)
     first = train(refiner, trainer, [0])
     last = train(refiner, trainer, [0] * 20)
     pairs = ("same_background", "same_class", "different")
@@ -92,7 +93,7 @@ def test_two_devices_equal_one():
     found = []
     for contexts in ([mx.cpu(0)], [mx.cpu(0), mx.cpu(1)], [mx.cpu(0), mx.cpu(1), mx.cpu(2)]):
         refiner = build(contexts=contexts)
-        losses = train(refiner, make_trainer(refiner, len(contexts)), range(2), contexts)
+        losses = train(refiner, make_trainer(refiner), range(2), contexts)
         found.append((losses, {name: p.list_data() for name, p in refiner.collect_params().items()}))
     (losses, arrays), *others = found
     for other_losses, other_arrays in others:
@@ -107,13 +108,13 @@ def test_two_devices_equal_one():
 
 def test_two_runs_are_equal_and_so_is_a_resumed_one(tmp_path):
     whole = build()
-    train(whole, make_trainer(whole, 1), range(4))
+    train(whole, make_trainer(whole), range(4))
     first = build()
-    trainer = make_trainer(first, 1)
+    trainer = make_trainer(first)
     train(first, trainer, range(2))
     path = checkpoint.save(tmp_path, first, trainer, (0, 2), {"seed": 0})
     second = build(seed=99)
-    trainer = make_trainer(second, 1)
+    trainer = make_trainer(second)
     assert checkpoint.restore(path, second, trainer, {"seed": 0}) == (0, 2)
     train(second, trainer, range(2, 4))
     found = arrays_of(second)
@@ -155,7 +156,7 @@ def test_a_mirrored_image_has_the_mirrored_boundary():
 
 def test_saved_and_loaded_weights_give_the_same_boundary(tmp_path):
     refiner, other, image = build(), build(seed=99), picture(40, 52)
-    train(refiner, make_trainer(refiner, 1), range(2))
+    train(refiner, make_trainer(refiner), range(2))
     save_weights(refiner, tmp_path / "weights.params")
     load_checkpoint_weights(other, tmp_path / "weights.params")
     np.testing.assert_array_equal(refiner.boundary(image), other.boundary(image))
@@ -166,7 +167,7 @@ def test_the_mean_displacement_is_taken_at_the_end(tmp_path):
     images = [picture(50, 70), picture(60, 60), picture(30, 90)]
     views = np.concatenate([refiner.presentation(refiner.recipe, 0)(image).views[0] for image in images])
     assert views.shape == (3, 3, 96, 96)
-    refiner.conclude([{"views": [views[:2]]}, {"views": [views[2:]]}])
+    refiner.conclude([{"views": [views[:2]]}, {"views": [views[2:]]}], World())
     mean = refiner.displacement_branch(*refiner.frozen_taps(mx.nd.array(views))).mean(axis=(0, 2, 3))
     for kept in refiner.mean_shift.list_data():
         np.testing.assert_allclose(kept.asnumpy(), mean.asnumpy(), rtol=1e-4, atol=1e-6)

@@ -72,7 +72,7 @@ class SegmenterConformance(TrainableConformance):
 
     def test_it_learns(self):
         segmenter = self.build()
-        trainer, batch = make_trainer(segmenter, 1), make_batch()
+        trainer, batch = make_trainer(segmenter), make_batch()
         trainer.set_learning_rate(self.learning_rate)
         first = sum(self.train(segmenter, trainer, range(1), batch=batch).values())
         last = sum(self.train(segmenter, trainer, range(1, 12), batch=batch).values())
@@ -85,7 +85,7 @@ class SegmenterConformance(TrainableConformance):
         for contexts in ([mx.cpu(0)], [mx.cpu(0), mx.cpu(1)]):
             segmenter = self.build(contexts=contexts, normalization="frozen")
             switch_dropout_off(segmenter)
-            trainer = make_trainer(segmenter, len(contexts))
+            trainer = make_trainer(segmenter)
             trainer.set_learning_rate(0.01)
             losses = self.train(segmenter, trainer, range(2), contexts, batch)
             results.append((losses, parameters_of(segmenter)))
@@ -132,7 +132,7 @@ class SegmenterConformance(TrainableConformance):
 
     def test_saved_and_loaded_weights_predict_alike(self, tmp_path):
         segmenter = self.build()
-        self.train(segmenter, make_trainer(segmenter, 1), range(2))
+        self.train(segmenter, make_trainer(segmenter), range(2))
         save_weights(segmenter, tmp_path / "weights.params")
         other = self.build(seed=99)
         load_checkpoint_weights(other, tmp_path / "weights.params")
@@ -143,7 +143,7 @@ class SegmenterConformance(TrainableConformance):
 
     def test_prediction_does_not_depend_on_the_other_images(self):
         segmenter = self.build()
-        self.train(segmenter, make_trainer(segmenter, 1), range(2))
+        self.train(segmenter, make_trainer(segmenter), range(2))
         images = mx.nd.array(make_batch()["image"])
         together, alone = segmenter.predict(images).asnumpy(), segmenter.predict(images[1:2]).asnumpy()
         np.testing.assert_allclose(together[1], alone[0], rtol=0, atol=1e-4 * np.abs(together).max())

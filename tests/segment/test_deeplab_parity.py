@@ -293,7 +293,7 @@ def test_optimizer_steps(golden, parity):
         parameter = params.get(name, shape=start.shape, lr_mult=rate, wd_mult=decay)
         parameter.initialize()
         parameter.set_data(mx.nd.array(start))
-    trainer = make_trainer(SimpleNamespace(recipe=recipe, collect_params=lambda: params), 1)
+    trainer = make_trainer(SimpleNamespace(recipe=recipe, collect_params=lambda: params))
     for step in range(len(g["sgd_lr"])):
         rate = learning_rate(recipe, 0, step, Length(1, 40))
         trainer.set_learning_rate(rate)
@@ -328,7 +328,7 @@ def test_two_mini_batches_are_averaged():
         segmenter.initialize(mx.init.Xavier())
         segmenter(batches[0]["image"])
         before = {name: p.data().copy() for name, p in segmenter.collect_params().items()}
-        trainer = make_trainer(segmenter, 1)
+        trainer = make_trainer(segmenter)
         trainer.set_learning_rate(1.0)
         if accumulation == 2:
             train_step(segmenter, trainer, [[batch] for batch in batches])

@@ -103,6 +103,14 @@ class StageConformance:
             part.run()
         assert contents(self.stage(tmp_path, "shards")) == contents(whole)
 
+    def test_a_cluster_makes_the_same_files(self, tmp_path, scheduler):
+        whole = self.stage(tmp_path)
+        whole.run()
+        spread = self.stage(tmp_path, "cluster", cluster_address=scheduler)
+        spread.run()
+        spread.job.close()
+        assert spread.left() == [] and contents(spread) == contents(whole)
+
     def test_other_photographs_of_the_same_ids_are_refused(self, tmp_path):
         stage = self.stage(tmp_path)
         stage.run()

@@ -55,15 +55,16 @@ def test_the_batch_of_few_own_photographs_is_smaller_unless_somebody_set_it(tmp_
 
 def test_own_photographs_take_the_backbone_whose_weights_are_here(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
+    data = DataSet("folder", ("x",), tmp_path, tmp_path / "tags.csv", None)
     weights = tmp_path / "data" / "pretrained"
     weights.mkdir(parents=True)
-    assert backbone_at_hand(read_chain("icd")) is None
+    assert backbone_at_hand(read_chain("icd"), data) is None
     (weights / "mobilenet_v2.params").touch()
-    assert backbone_at_hand(read_chain("icd")) == "mobilenet_v2"
+    assert backbone_at_hand(read_chain("icd"), data) == "mobilenet_v2"
     assert "--backbone mobilenet_v2: its weights are here, those of vgg16 are not" in capsys.readouterr().out
-    assert backbone_at_hand(read_chain("seam")) is None  # which has no numbers for it
+    assert backbone_at_hand(read_chain("seam"), data) is None  # which has no numbers for it
     (weights / "vgg16_20M.params").touch()
-    assert backbone_at_hand(read_chain("icd")) is None
+    assert backbone_at_hand(read_chain("icd"), data) is None
 
 
 @pytest.mark.parametrize("flag", ["--threshold", "--cam-threshold"])

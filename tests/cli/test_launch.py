@@ -1,0 +1,156 @@
+"""`icd launch`: whole runs of two processes, one that is stopped, one that dies, one that hangs; what goes on from there."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from runs import assert_same_weights, command, environment, execute, make_data, weights_of
+
+EPOCHS = 8
+LAUNCH = [sys.executable, "-m", "icd.cli.main", "launch", "-n"]
+
+
+def launched(count, data, snapshot, *more) -> list:
+    """The command line of a short ICD training on several processes."""
+    words = command(data, snapshot, "--resume", "--until", "train", "--num-epoch", EPOCHS, *more)
+    return [*LAUNCH, str(count), "--", *words[1:]]
+
+
+def start(folder, snapshot, **variables):
+    """Start a training of two processes, wait for its first lines, and say which processes its workers are."""
+    process = subprocess.Popen(
+        launched(2, "data", snapshot), cwd=folder, env={**environment(), **variables}, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    lines = []
+    while not any(line.startswith("train:") for line in lines):
+        line = process.stderr.readline()
+        assert line, lines
+        lines.append(line)
+    return process, {rank_of(child): child for child in children(process.pid) if rank_of(child)}
+
+
+def children(parent: int) -> list:
+    """The processes that a process started."""
+    text = Path(f"/proc/{parent}/task/{parent}/children").read_text()
+    return [int(number) for number in text.split()]
+
+
+def rank_of(process: int) -> str:
+    """ICD_RANK in the environment of a process."""
+    entries = Path(f"/proc/{process}/environ").read_bytes().split(b"\0")
+    return next((entry[9:].decode() for entry in entries if entry.startswith(b"ICD_RANK=")), "")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A folder with data and an uninterrupted training of two processes."""
+    folder = tmp_path_factory.mktemp("launch")
+    make_data(folder / "data")
+    result = execute(launched(2, "data", "whole"), folder)
+    assert result.returncode == 0, result.stderr
+    return folder, result
+
+
+def test_the_leader_alone_speaks_and_writes(finished):
+    folder, result = finished
+    assert result.stdout.count("trained; weights") == 1 and "[rank 1]" not in result.stderr
+    lines = [json.loads(line) for line in (folder / "whole/losses.jsonl").read_text().splitlines()]
+    steps = [line["step"] for line in lines]
+    assert steps == sorted(set(steps)) and steps[-1] == 4 * EPOCHS
+
+
+def test_stopped_and_killed_and_resumed_run_has_the_same_weights(finished):
+    """One process is asked to stop: both save. One is killed: the other ends at once, a line names it. Then on to the end."""
+    folder, _ = finished
+    process, workers = start(folder, "broken")
+    os.kill(workers["1"], signal.SIGTERM)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130 and errors.count("stopped;") == 1 and "error" not in errors
+    process, workers = start(folder, "broken")
+    begun = time.monotonic()
+    os.kill(workers["1"], signal.SIGKILL)
+    _, errors = process.communicate(timeout=60)
+    assert time.monotonic() - begun < 30 and process.returncode == 128 + signal.SIGKILL
+    assert (
+        errors.count("error:") == 1 and "worker of rank 1 on host" in errors and str(workers["1"]) in errors
+    )
+    result = execute(launched(2, "data", "broken"), folder)
+    assert result.returncode == 0, result.stderr
+    model = {"epochs": EPOCHS}
+    assert_same_weights(weights_of(folder / "whole", **model), weights_of(folder / "broken", **model))
+
+
+@pytest.mark.slow
+def test_another_number_of_processes_goes_on(finished):
+    folder, _ = finished
+    result = execute(launched(2, "data", "other", "--num-epoch", 2, "--set", "train.extend=true"), folder)
+    assert result.returncode == 0, result.stderr
+    more = ["--resume", "--until", "train", "--num-epoch", "3", "--set", "train.extend=true"]
+    result = execute(command("data", "other", *more), folder)
+    assert result.returncode == 0, result.stderr
+    assert "epoch-0001 was written by 2 process(es), and 1 go on from it" in result.stdout
+
+
+@pytest.mark.slow
+def test_stages_by_image_are_divided(finished):
+    """Score maps, seeds and scores of two processes are those of one, from the same weights."""
+    folder, _ = finished
+    for name in ("divided", "alone"):
+        shutil.copytree(folder / "whole", folder / name)
+    rest = ["--resume", "--num-epoch", EPOCHS]
+    result = execute([*LAUNCH, "2", "--", *command("data", "divided", *rest)[1:]], folder)
+    assert result.returncode == 0 and result.stdout.count("mIoU in %") == 1, result.stderr
+    result = execute(command("data", "alone", *rest), folder)
+    assert result.returncode == 0, result.stderr
+    one, other = (
+        {str(path.relative_to(folder / name)): path.read_bytes() for path in (folder / name / "results").rglob("*")
+         if path.suffix in (".npz", ".png")}
+        for name in ("divided", "alone")
+    )  # fmt: skip
+    assert len(one) == 8 * 6 and one == other
+    scores = [(folder / name / "scores.json").read_text() for name in ("divided", "alone")]
+    assert scores[0] == scores[1]
+
+
+@pytest.mark.slow
+def test_a_process_that_hangs_is_named_within_a_minute(finished):
+    folder, _ = finished
+    process, workers = start(folder, "hanging")
+    begun = time.monotonic()
+    os.kill(workers["1"], signal.SIGSTOP)
+    _, errors = process.communicate(timeout=90)
+    assert time.monotonic() - begun < 60 and process.returncode != 0
+    assert errors.count("error:") == 1 and "worker of rank 1" in errors and "not been heard" in errors
+
+
+@pytest.mark.slow
+def test_signals_reach_all(finished):
+    folder, _ = finished
+    process, _ = start(folder, "signalled")
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130 and errors.count("stopped;") == 1
+    assert list((folder / "signalled/checkpoints").iterdir())
+
+
+def test_bad_input_is_said_once(finished):
+    folder, _ = finished
+    result = execute(launched(2, "data", "bad", "--batch-size", "1"), folder)
+    assert result.returncode == 2 and result.stderr.count("error:") == 1
+    assert "an image for every process" in result.stderr
+
+
+def test_what_cannot_be_started_is_named(tmp_path):
+    result = execute([*LAUNCH, "1", "--", "no-such-program"], tmp_path)
+    assert result.returncode == 2 and "no-such-program" in result.stderr
+    result = execute(LAUNCH[:-1], tmp_path)
+    assert result.returncode == 2 and "DMLC_ROLE" in result.stderr
