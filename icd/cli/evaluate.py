@@ -84,5 +84,8 @@ def _add_published_arguments(group) -> None:
 def run(arguments) -> int:
     """Run the command and return its exit status."""
     from icd.evaluate.command import evaluate  # here: --help is asked for more often, and must be quick
+    from icd.stages.cluster import opened
 
-    return evaluate(arguments)
+    places = [arguments.predictions, arguments.truth]
+    with opened(arguments.cluster, arguments.workers, ".", places) as arguments.workers:
+        return evaluate(arguments)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from icd.bounded import MAX_SIDE
 from icd.errors import InputError
 
 PLACES = {
@@ -27,6 +26,8 @@ PLACES = {
 
 def add_max_side(parser) -> None:
     """Declare the flag of the size at which photographs are worked on."""
+    from icd.bounded import MAX_SIDE  # here: it needs OpenCV, and not every command has the flag
+
     parser.add_argument(
         "--max-side",
         type=at_least(8),

@@ -25,8 +25,6 @@ _MOST_THRESHOLDS = 10_000
 
 def evaluate(arguments) -> int:
     """Score what the arguments of `icd evaluate` name, print and write the result; the exit status."""
-    from icd.stages.cluster import opened  # here: the room of stages is not needed for anything else
-
     ids = read_list(arguments.list)
     classes = read_classes(arguments.classes)
     evaluated = evaluated_numbers(arguments.only, classes, "--only") if arguments.only else None
@@ -34,9 +32,7 @@ def evaluate(arguments) -> int:
     if not arguments.curve and (arguments.threshold is not None or arguments.normalize):
         raise InputError("--threshold and --normalize", "--curve beside them", "none")
     command = _score_maps if arguments.curve else _score_masks
-    places = [arguments.predictions, arguments.truth]
-    cluster = opened(arguments.cluster, arguments.workers, ".", places)
-    with _Progress() as progress, cluster as arguments.workers:
+    with _Progress() as progress:
         result = command(arguments, ids, classes, evaluated, progress)
     print(result.text)
     ours = {**_conditions(arguments, classes), **result.conditions}
