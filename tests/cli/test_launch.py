@@ -154,3 +154,5 @@ def test_what_cannot_be_started_is_named(tmp_path):
     assert result.returncode == 2 and "no-such-program" in result.stderr
     result = execute(LAUNCH[:-1], tmp_path)
     assert result.returncode == 2 and "DMLC_ROLE" in result.stderr
+    result = execute([*LAUNCH, "2", "--", "icd", "doctor"], tmp_path)
+    assert result.returncode == 2 and "icd doctor" in result.stderr
