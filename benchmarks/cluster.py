@@ -30,7 +30,7 @@ from icd.evaluate.table import format_table  # noqa: E402
 from icd.files import read_json, write_json  # noqa: E402
 
 RATES = ROOT / "benchmarks" / "cluster_rates.json"
-IMAGES, STEPS, SIZE, BATCH = 32, 6, 161, 4
+IMAGES, STEPS, SIZE, BATCH = 96, 8, 161, 4
 BACKBONE = "mobilenet_v2"
 
 
