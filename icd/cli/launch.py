@@ -44,6 +44,9 @@ def run(arguments) -> int:
         from icd.engine.roles import play
 
         return play(os.environ.get("DMLC_ROLE", ""))
+    if words[0] == "icd" and words[1:2] != ["run"]:
+        found, remedy = " ".join(words[:2]), "It needs no processes beside it, or takes --cluster."
+        raise InputError("icd launch", "icd run, which trains, or a program of yours", found, remedy)
     crew = Crew(arguments.processes, arguments.servers, words)
     try:
         return crew.wait()

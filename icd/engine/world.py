@@ -49,6 +49,9 @@ class World:
 
     rank, size, _keys = 0, 1, 0
 
+    def __init__(self):
+        self._summing = weakref.WeakKeyDictionary()  # trainer: store and keys of its gradients
+
     def __reduce__(self):  # who gets it from another process is alone
         return World, ()
 
@@ -73,9 +76,6 @@ class World:
 
     def barrier(self) -> None:
         """Wait until all processes are here."""
-
-    def __init__(self):
-        self._summing = weakref.WeakKeyDictionary()  # trainer: store and keys of its gradients
 
     def sum_gradients(self, trainer) -> None:
         """Replace the gradients of a trainer's parameters by their sums over all devices of all processes.

@@ -190,6 +190,7 @@ def test_missing_dask_is_said(tmp_path, monkeypatch):
         Cluster("local", 2, tmp_path)
 
 
+@pytest.mark.slow
 def test_whole_run_is_the_same(tmp_path, scheduler):
     """Superpixels, check, localization, seeds with CRF, scores, by the command line."""
     make_data(tmp_path / "data", 4)
