@@ -13,7 +13,7 @@ from pathlib import Path
 
 from icd.cli.flags import add_max_side, add_place
 from icd.files import read_list
-from icd.weights.registry import FOLDER
+from icd.weights.registry import FOLDER, explain
 
 MODEL = FOLDER / "u2netp.onnx"
 
@@ -36,7 +36,9 @@ def run(arguments) -> int:
     from icd.stages.saliency import Saliency
 
     ids = read_list(arguments.list) if arguments.list else list(photographs_in(arguments.images).values())
-    SaliencyModel(arguments.model)  # before anything is written: is it there, and what it should be?
+    SaliencyModel(
+        arguments.model, origin=explain(MODEL.name)
+    )  # before anything is written: is it there, and what it should be?
     data = DataSet("folder", (), arguments.images, None, arguments.list, max_side=arguments.max_side)
     stage = Saliency("saliency", Job(data, arguments.out), arguments.out, tuple(ids), arguments.model)
     stage.refuse_conflict()

@@ -14,7 +14,6 @@ from PIL import Image
 
 from icd.engine.predict import open_session
 from icd.errors import InputError
-from icd.weights.registry import explain
 
 SIDE = 320
 """Of the network's input, where the model does not say it; U^2-Net's own."""
@@ -32,6 +31,8 @@ class SaliencyModel:
         the map (1, 1, h, w), others are side outputs.
     providers : sequence of str
         ONNX Runtime's devices, the preferred one first; by default those that are there.
+    origin : str
+        Where such a file comes from, for the message that there is none.
 
     Raises
     ------
@@ -39,11 +40,9 @@ class SaliencyModel:
         ONNX Runtime or the file is missing, or it is another network.
     """
 
-    def __init__(self, path, providers=None):
+    def __init__(self, path, providers=None, origin=""):
         if not Path(path).is_file():
-            raise InputError(
-                path, "a saliency network as U^2-Net, .onnx", "nothing there", explain("u2netp.onnx")
-            )
+            raise InputError(path, "a saliency network as U^2-Net, .onnx", "nothing there", origin)
         self._session, self._path = open_session(path, providers), path
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
         described = "; ".join(f"{one.name} {one.type} {one.shape}" for one in (*inputs, *outputs))

@@ -82,8 +82,8 @@ def test_other_networks_are_refused(tmp_path, changes):
 
 
 def test_files_that_are_no_models_are_refused(tmp_path):
-    with pytest.raises(InputError, match="nothing there.*Get u2netp.onnx .*https://.* and put it into"):
-        SaliencyModel(tmp_path / "u2netp.onnx")
+    with pytest.raises(InputError, match="nothing there. Look there"):
+        SaliencyModel(tmp_path / "u2netp.onnx", origin="Look there.")
     (tmp_path / "page.onnx").write_text("<html>404</html>")
     with pytest.raises(InputError, match="page.onnx: expected an ONNX model"):
         SaliencyModel(tmp_path / "page.onnx")
