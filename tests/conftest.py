@@ -80,7 +80,8 @@ def parity(request):
 
 
 def pytest_sessionfinish(session):
-    """Write the record where ICD_PARITY asks for it."""
-    target = os.environ.get("ICD_PARITY")
-    if target:
-        Path(target).write_text(json.dumps(_parity_rows, indent=1))
+    """Write the record of this process into the folder that ICD_PARITY names."""
+    folder = os.environ.get("ICD_PARITY")
+    if folder and _parity_rows:
+        process = os.environ.get("PYTEST_XDIST_WORKER", "main")
+        (Path(folder) / f"{process}.json").write_text(json.dumps(_parity_rows, indent=1))

@@ -1,6 +1,7 @@
 """Writes docs/parity.md: runs the tests that compare with the originals and tables the largest deviations.
 
 python tests/parity.py
+mkdir record && ICD_PARITY=$PWD/record make test && python tests/parity.py record    # from a run of all tests
 """
 
 from __future__ import annotations
@@ -41,19 +42,29 @@ steps and no instance labels.
 
 
 def main() -> int:
-    """Run the tests, then write the page; the status is pytest's."""
+    """Run the tests, or take the record of a run, and write the page; the status is pytest's."""
+    if len(sys.argv) > 1:
+        return write(read_record(sys.argv[1]))
     with tempfile.TemporaryDirectory() as folder:
-        record = Path(folder) / "parity.json"
         status = subprocess.call(
-            [sys.executable, "-m", "pytest", "-q", *files_that_record()],
-            env={**os.environ, "ICD_PARITY": str(record)},
+            [sys.executable, "-m", "pytest", "-q", "-n", "2", "--dist", "loadfile", *files_that_record()],
+            env={**os.environ, "ICD_PARITY": folder, "OMP_NUM_THREADS": "1"},
             cwd=ROOT,
         )
-        rows = json.loads(record.read_text())
-    if status == 0:
-        TARGET.write_text(render(rows))
-        print(f"{TARGET}: {len(rows)} comparisons")
-    return status
+        return status or write(read_record(folder))
+
+
+def read_record(folder) -> list:
+    """The comparisons of all processes of a run, file by file."""
+    rows = [row for path in sorted(Path(folder).glob("*.json")) for row in json.loads(path.read_text())]
+    return sorted(rows, key=lambda row: row["test"].split("::")[0])
+
+
+def write(rows: list) -> int:
+    """Write the page."""
+    TARGET.write_text(render(rows))
+    print(f"{TARGET}: {len(rows)} comparisons")
+    return 0
 
 
 def files_that_record() -> list:
