@@ -41,7 +41,7 @@ def check_run(folders: RunFolders, ids, workers: int, needed=None):
     workers : int or icd.stages.cluster.Cluster
         Number of processes; 0 checks in this process.
     needed : dict, optional
-        For `superpixel_root`, `saliency_root` and `truth_root` the ids that must have a file there; all by default.
+        For the fields of `folders` but `image_root` the ids that must have a file, or tags, there; all by default.
 
     Yields
     ------
@@ -74,7 +74,7 @@ def _problems(folders: RunFolders, tags, needed: dict, image_id: str) -> list:
     size = working = None
     if image is not None:
         size, working = image.shape[:2], working_size(image.shape[:2], folders.max_side)
-    readings = [(tags.read, image_id)]
+    readings = [(tags.read, image_id)] if is_needed("annotation_root") else []
     if is_needed("superpixel_root"):
         read = partial(read_superpixels, superpixels_path(folders.superpixel_root, image_id))
         readings.append((read_at, read, size, working, shrink_labels))

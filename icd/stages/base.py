@@ -44,6 +44,7 @@ class Stage:
     kind: ClassVar[str]
     together: ClassVar[int] = 1  # images that are computed at once
     given: ClassVar[bool] = False  # whether its files are somebody else's, and `check` reads them
+    tagged: ClassVar[bool] = True  # whether its images must have tags
 
     name: str
     job: Job

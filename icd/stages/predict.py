@@ -22,6 +22,7 @@ class Predict(Stage):
     """See the module's docstring. The logits lie on the network's grids, float16, so that masks can be made of them again."""
 
     kind: ClassVar[str] = "predict"
+    tagged: ClassVar[bool] = False
     source: Train = None
     list: str = setting(
         "whose images: val, or infer for those that get pseudo masks", "val", choices=("val", "infer")

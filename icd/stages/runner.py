@@ -151,6 +151,7 @@ def _check_inputs(stages, working) -> None:
             needed[f"{field}_root"] = [*needed[f"{field}_root"], *wanted]
             require_given(data, field, stage)
     used = {name: wanted for name, wanted in needed.items() if wanted}
+    tagged = [image_id for stage in working if stage.tagged for image_id in _read_by(stage)]
     roots = {"saliency_root": data.saliency, "truth_root": data.truth, "superpixel_root": data.superpixels}
     folders = RunFolders(
         data.images,
@@ -159,7 +160,7 @@ def _check_inputs(stages, working) -> None:
         max_side=data.max_side,
         **{name: roots[name] for name in used},
     )
-    checked = check_run(folders, ids, job.pool, used)
+    checked = check_run(folders, ids, job.pool, {**used, "annotation_root": tagged})
     problems = [
         p
         for of_image in tqdm(checked, total=len(ids), unit="image", desc="check", disable=None)
@@ -170,7 +171,7 @@ def _check_inputs(stages, working) -> None:
         remedy = first.remedy + (f" {more} more problems: `icd data check` names them." if more else "")
         raise InputError(first.where, first.expected, first.found, remedy.strip())
     if job.ignore_unknown_tags:
-        print(_unknown_tags(job, ids))
+        print(_unknown_tags(job, tagged))
 
 
 def _unknown_tags(job, ids) -> str:

@@ -55,6 +55,13 @@ class Train(Stage):
     extend: bool = setting("go on with a longer training although its rates depend on the length", False)
     weights_given: Path = setting("a finished training's weights in the place of this one", None)
 
+    def sources(self):
+        """As of all stages; with pretrained weights it starts from no other training."""
+        found = super().sources()
+        if self.pretrained is not None:
+            found.pop("start", None)
+        return found
+
     @property
     def trained_class(self):
         """The class that is trained."""

@@ -25,7 +25,10 @@ def folder(tmp_path_factory):
     """A folder with data, a trained network, its model, and photographs of another size."""
     folder = tmp_path_factory.mktemp("predict")
     data = make_data(folder / "data")
-    places = ["--images", data / "JPEGImages", "--tags", data / "Annotations", "--list", data / "list.txt", "--classes",
+    for number in (6, 7):  # prediction needs no tags
+        (data / f"Annotations/picture{number}.xml").unlink()
+    (data / "tagged.txt").write_text("".join(f"picture{number}\n" for number in range(6)))
+    places = ["--images", data / "JPEGImages", "--tags", data / "Annotations", "--list", data / "tagged.txt", "--classes",
               data / "classes.txt", "--val-list", data / "list.txt", "--masks", data / "truth", "--truth", data / "truth",
               "--out", "trained"]  # fmt: skip
     short = ["--backbone", "small", "--recipe", "embedded", "--gpus", "", "--workers", "0", "--num-epoch", "1",

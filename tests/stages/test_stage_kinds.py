@@ -317,3 +317,12 @@ def test_a_longer_training_goes_on_where_its_rates_allow(tmp_path):
     with pytest.raises(InputError, match="weights.*--redo maps"):
         dataclasses.replace(maps, source=longer).refuse_conflict()
     assert recipe_of(2).horizon == 0 and GivenMaps.kind == "maps"
+
+
+def test_with_pretrained_weights_no_other_training_is_waited_for(tmp_path):
+    job = Job(data_set(make_data(tmp_path / "data", 2)), tmp_path / "out", gpus="")
+    recipe = make_recipe("cam", {"num_epoch": 1}, "embedded")
+    first = Train("train", job, tmp_path / "out", "cam", recipe, "small", "small_cam")
+    second = Train("again", job, tmp_path / "again", "cam", recipe, "small", "again_cam", start=first)
+    assert second.sources() == {"start": first}
+    assert dataclasses.replace(second, pretrained=tmp_path / "weights.params").sources() == {}
