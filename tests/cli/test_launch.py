@@ -62,7 +62,7 @@ def finished(tmp_path_factory):
 
 def test_the_leader_alone_speaks_and_writes(finished):
     folder, result = finished
-    assert result.stdout.count("trained; weights") == 1 and "[rank 1]" not in result.stderr
+    assert result.stdout.count("train: trained ") == 1 and "[rank 1]" not in result.stderr
     lines = [json.loads(line) for line in (folder / "whole/losses.jsonl").read_text().splitlines()]
     steps = [line["step"] for line in lines]
     assert steps == sorted(set(steps)) and steps[-1] == 4 * EPOCHS
