@@ -47,11 +47,14 @@ ROWS = (
     ("EPS", "eps", "eps", "saliency"),
     ("DRS, step 1: the classifier alone", "drs_classifier", "cam", "–"),
     ("DRS", "drs", "drs", "–"),
+    ("VWE's network without words", "vwe_baseline", "cam", "–"),
+    ("VWE", "vwe", "vwe", "–"),
 )
 GAINS = (
     ("ICD − CAM trained alone", ("icd", "icd"), ("cam", "cam")),
     ("EPS − its CAM", ("eps", "eps"), ("eps_cam", "cam")),
     ("DRS − its step 1", ("drs", "drs"), ("drs_classifier", "cam")),
+    ("VWE − the same without words", ("vwe", "vwe"), ("vwe_baseline", "cam")),
 )
 METHODS = tuple(dict.fromkeys(method for _, method, _, _ in ROWS))
 ANIMALS = ("cat", "cow", "dog", "horse", "sheep")
