@@ -80,7 +80,7 @@ class SegmentImage:
     images: Path
     target: Path
     k: float
-    max_side: int
+    max_side: int = None
 
     def __call__(self, image_id):
         image, _ = read_bounded(image_path(self.images, image_id), self.max_side)

@@ -61,21 +61,28 @@ class TestResNet38(BackboneConformance):
     large = True
 
 
+class Deeper:
+    """Of the blocks of a backbone that has its own class above: what takes long would test the same code again."""
+
+    test_frozen_stays_and_the_rest_moves = None
+    test_the_grid_is_as_symmetric_as_the_image = None
+
+
 @pytest.mark.slow
-class TestResNet101(BackboneConformance):
+class TestResNet101(Deeper, BackboneConformance):
     name = "resnet101"
     large = True
 
 
 @pytest.mark.slow
-class TestResNet101V1(BackboneConformance):
+class TestResNet101V1(Deeper, BackboneConformance):
     name = "resnet101_v1"
     cases = ((1, "statistics"),)
     large = True
 
 
 @pytest.mark.slow
-class TestResNet101Caffe(CeilMode):
+class TestResNet101Caffe(Deeper, CeilMode):
     name = "resnet101_caffe"
     cases = ((1, "statistics"),)
     large = True

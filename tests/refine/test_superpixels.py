@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from runs import PEAK
 
 from icd.errors import InputError
 from icd.files import read_superpixels
@@ -242,18 +243,20 @@ def test_merging_of_many_regions_like_the_definition(spread, channels):
         np.testing.assert_array_equal(merge(regions, features, count - 45, threads), expected)
 
 
-MERGE_MANY = """
-import resource
+MERGE_MANY = (
+    PEAK
+    + """
 import numpy as np
 from icd.refine.superpixels import merge
 
 features = np.random.RandomState(0).rand(7000, 8).astype(np.float32)
 regions = np.arange(7000).reshape(70, 100)
 merge(np.arange(140)[None], features[:140], 64, 1)
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+before = peak()
 assert merge(regions, features, 6500, 1).max() == 6499
-print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1000)
+print((peak() - before) / 1e6)
 """
+)
 
 
 @pytest.mark.skipif("asan" in os.environ.get("LD_PRELOAD", ""), reason="the sanitizer keeps freed memory")

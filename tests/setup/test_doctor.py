@@ -121,7 +121,12 @@ def test_it_speaks_even_where_numpy_opencv_and_mxnet_are_broken(run_python):
 
 
 @pytest.mark.parametrize(
-    "start", ["from icd.cli.main import main; main(['evaluate'])", "import run_icd; run_icd.main([])"]
+    "start",
+    [
+        "from icd.cli.main import main; main(['evaluate', 'a', '--truth', 'b', '--list', 'c'])",
+        "from icd.cli.main import main; main(['superpixels', 'raw'])",
+        "import run_icd; run_icd.main([])",
+    ],
 )
 def test_other_commands_point_to_it_where_a_package_is_broken(run_python, start):
     message = "libGL.so.1: cannot open shared object file"
