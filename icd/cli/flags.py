@@ -24,16 +24,16 @@ PLACES = {
 """Places that commands read and write, by the name of their flag: the original's name, and what they are."""
 
 
-def add_max_side(parser) -> None:
-    """Declare the flag of the size at which photographs are worked on."""
+def add_max_side(parser, bounded=True) -> None:
+    """Declare the flag of the size at which photographs are worked on; by default there is a bound or none."""
     from icd.bounded import MAX_SIDE  # here: it needs OpenCV, and not every command has the flag
 
     parser.add_argument(
         "--max-side",
         type=at_least(8),
-        default=MAX_SIDE,
+        default=MAX_SIDE if bounded else None,
         help="pixels: photographs with a longer side are worked on at this size; masks come back at the photographs' own "
-        f"[{MAX_SIDE}]",
+        f"[{MAX_SIDE if bounded else 'their own size'}]",
     )
 
 

@@ -26,7 +26,7 @@ def add_arguments(parser) -> None:
         add_place(action, "images", required=True)
         add_place(action, "list", required=True)
         action.add_argument("--out", "--target", type=Path, required=True, help="folder of <id>.png to write")
-        add_max_side(action)
+        add_max_side(action, bounded=action is merge)  # raw ones are for other programs too
         action.add_argument("--workers", type=at_least(0), default=2, help="processes [2]")
         add_cluster(action)
 

@@ -111,7 +111,7 @@ class Job:
     @property
     def facts(self) -> dict:
         """What the files of every stage depend on; nothing at the defaults, so that files made before stay valid."""
-        return {} if self.data.max_side == MAX_SIDE else {"max_side": self.data.max_side}
+        return {} if self.data.max_side in (MAX_SIDE, None) else {"max_side": self.data.max_side}
 
     @lru_cache(maxsize=None)  # noqa: B019  (a job lives as long as its process)
     def fingerprint(self, image_id: str) -> str:

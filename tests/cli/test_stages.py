@@ -6,6 +6,7 @@ import sys
 
 import numpy as np
 import pytest
+from PIL import Image
 from runs import CLASSES, execute, make_data
 
 from icd.files import ScoreMaps, read_mask, read_superpixels, score_maps_path, write_score_maps
@@ -20,6 +21,19 @@ ICD = [sys.executable, "-m", "icd.cli.main"]
 @pytest.fixture
 def data(tmp_path):
     return make_data(tmp_path / "data", count=3)
+
+
+def test_raw_superpixels_have_the_size_of_their_photograph(tmp_path):
+    (tmp_path / "images").mkdir()
+    Image.fromarray(np.random.RandomState(0).randint(0, 256, (40, 1300, 3)).astype(np.uint8)).save(
+        tmp_path / "images/a.jpg"
+    )
+    (tmp_path / "list.txt").write_text("a\n")
+    call = [*ICD, "superpixels", "raw", "--images", "images", "--list", "list.txt", "--workers", "0", "--out"]
+    assert execute([*call, "whole"], tmp_path).returncode == 0
+    assert read_superpixels(tmp_path / "whole/a.png").shape == (40, 1300)
+    assert execute([*call, "bounded", "--max-side", "130"], tmp_path).returncode == 0
+    assert read_superpixels(tmp_path / "bounded/a.png").shape == (4, 130)
 
 
 def test_raw_superpixels_are_kept(data):
