@@ -12,7 +12,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from icd.cli.flags import add_max_side, add_place
-from icd.files import read_list
 from icd.weights.registry import FOLDER, explain
 
 MODEL = FOLDER / "u2netp.onnx"
@@ -30,21 +29,19 @@ def add_arguments(parser) -> None:
 def run(arguments) -> int:
     """Make the maps."""
     from icd.data.catalogue import DataSet
-    from icd.data.own import photographs_in
     from icd.engine.saliency import SaliencyModel
     from icd.stages.base import Job
     from icd.stages.saliency import Saliency
 
-    ids = read_list(arguments.list) if arguments.list else list(photographs_in(arguments.images).values())
     SaliencyModel(
         arguments.model, origin=explain(MODEL.name)
     )  # before anything is written: is it there, and what it should be?
     data = DataSet("folder", (), arguments.images, None, arguments.list, max_side=arguments.max_side)
-    stage = Saliency("saliency", Job(data, arguments.out), arguments.out, tuple(ids), arguments.model)
+    stage = Saliency("saliency", Job(data, arguments.out), arguments.out, arguments.model)
     stage.refuse_conflict()
-    left = len(stage.left())
+    images, left = len(stage.share()), len(stage.left())
     stage.run()
     print(
-        f"Saliency: {arguments.out} (made: {left}, there before: {len(ids) - left}). It counts as extra supervision."
+        f"Saliency: {arguments.out} (made: {left}, there before: {images - left}). It counts as extra supervision."
     )
     return 0

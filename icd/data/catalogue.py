@@ -33,7 +33,7 @@ class DataSet:
     tags : Path
         Any source of `icd.data.tags`.
     list : Path
-        Ids to train on. None: those of the photographs that have tags, see `icd.data.own`.
+        Ids to train on. None: those of the photographs that have tags, or all without tags, see `icd.data.own`.
     infer_list : Path
         Ids to localize and to make masks of; those of `list` where it is None.
     superpixels, saliency, truth : Path

@@ -49,13 +49,13 @@ class Listing:
 
 
 def list_own(images, tags, classes) -> Listing:
-    """Find the photographs of a folder that have tags.
+    """Find the photographs of a folder that have tags; all of them where there are no tags at all.
 
     Parameters
     ----------
     images : str or os.PathLike
         Folder of photographs, of any suffix in `icd.data.images.SUFFIXES`.
-    tags : str or os.PathLike
+    tags : str or os.PathLike, optional
         Any source of `icd.data.tags`.
     classes : sequence of str
 
@@ -65,6 +65,8 @@ def list_own(images, tags, classes) -> Listing:
         No photograph has tags, a folder is missing, or the tags are damaged.
     """
     photographs = photographs_in(images)
+    if tags is None:
+        return Listing([*photographs.values()], [], [])
     source = open_tags(tags, KnownClasses(classes))
     if isinstance(source, XmlTags):
         tagged = {_plain(path.stem): path.stem for path in sorted(source.folder.glob("*.xml"))}

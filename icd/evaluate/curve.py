@@ -192,6 +192,12 @@ def _checked_thresholds(thresholds) -> np.ndarray:
     return thresholds
 
 
+def rule_of_policy(policy: str, kind: str) -> str:
+    """What `threshold_policy` of `run.json` says of a kind of score maps, or of all kinds; "" where it says nothing."""
+    policies = dict(part.rpartition(": ")[::2] for part in policy.split("; "))
+    return policies.get(kind) or policies.get("") or ""
+
+
 def threshold_of_policy(policy: str, kind: str) -> tuple:
     """The background threshold by which a run made its own seeds.
 
@@ -207,8 +213,7 @@ def threshold_of_policy(policy: str, kind: str) -> tuple:
     (float, bool)
         The threshold, 0 for "none" and 0.2 where none is recorded, and whether it is a share of each map's maximum.
     """
-    policies = dict(part.rpartition(": ")[::2] for part in policy.split("; "))
-    rule = policies.get(kind) or policies.get("") or "fixed 0.2 of the maximum"
+    rule = rule_of_policy(policy, kind) or "fixed 0.2 of the maximum"
     number = re.search(r"fixed ([\d.]+)", rule)
     return (float(number.group(1)), "of the maximum" in rule) if number else (0.0, True)
 

@@ -13,6 +13,7 @@ from html import escape
 import numpy as np
 
 from icd.bounded import bounded_maps
+from icd.evaluate.curve import rule_of_policy
 from icd.grid import shares_on_image
 
 _STEPS = 200
@@ -35,9 +36,7 @@ def fixed_threshold(policy: str, kind: str):
     float or None
         None where the rule has no such threshold, or nobody has written it down.
     """
-    policies = dict(part.rpartition(": ")[::2] for part in policy.split("; "))
-    rule = policies.get(kind) or policies.get("") or ""
-    match = re.fullmatch(r"fixed ([\d.]+(?:e-?\d+)?) of the (?:maximum|range)", rule)
+    match = re.fullmatch(r"fixed ([\d.]+(?:e-?\d+)?) of the (?:maximum|range)", rule_of_policy(policy, kind))
     return float(match[1]) if match else None
 
 

@@ -119,6 +119,10 @@ class Stage:
         wanted = {*noted.get("images", {}), *self.left()}
         return {image_id: self.job.fingerprint(image_id) for image_id in self.share() if image_id in wanted}
 
+    def noted(self, label: str = "") -> dict:
+        """The facts that are noted beside a product: its own, and those that hold for all stages of the job."""
+        return {**self.facts(label), **self.job.facts}
+
     def known(self) -> bool:
         """Whether it is noted what its files are made with, so that `record` says it."""
         return all(self.record(label) for label in self.products())
@@ -134,8 +138,7 @@ class Stage:
                 self.refuse_unrecorded(folder)
             elif not unknown:
                 marks = self.fingerprints(noted, label)
-                facts = {**self.facts(label), **self.job.facts}
-                record.refuse_other(folder, self.name, noted, facts, marks, self.free_keys())
+                record.refuse_other(folder, self.name, noted, self.noted(label), marks, self.free_keys())
             else:
                 remedy = f"Give another --out, or make them anew: --redo {self.name}."
                 wanted = f"no files of stage {self.name} before {', '.join(unknown)} is done"
@@ -186,8 +189,7 @@ class Stage:
                 if not self.has_files(folder):
                     record.forget(folder)
                 marks = self.fingerprints(record.read_record(folder), label)
-                facts = {**self.facts(label), **self.job.facts}
-                record.claim(folder, self.name, self.kind, facts, marks, self.free_keys())
+                record.claim(folder, self.name, self.kind, self.noted(label), marks, self.free_keys())
                 if alone:
                     record.sweep(folder)
             yield

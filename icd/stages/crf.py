@@ -14,7 +14,7 @@ from icd.foreign.label_stacks import find_label_stack, read_any_label_stack
 from icd.foreign.layouts import find_score_maps, read_layout
 from icd.refine.stack_crf import crf_of_stack, stack_of_scores
 from icd.stages.base import Stage, ids_without_file, run_pool, setting
-from icd.stages.empty import is_empty, remarks
+from icd.stages.empty import is_empty, say
 
 
 @dataclass(frozen=True)
@@ -65,13 +65,12 @@ class Crf(Stage):
         crf_image = CrfImage(folder, self._reads_stacks(), self.folder, data.images, data.max_side,
                              len(data.classes), *settings)  # fmt: skip
         empty = run_pool(crf_image, ids, self.job.workers, self.name)
-        for line in remarks(self.name, {"": sum(empty)}, len(ids)) if self.makes == "masks" else ():
-            print(line)
+        say(self.name, {"": sum(empty)}, len(ids))
 
 
 @dataclass(frozen=True)
 class CrfImage:
-    """Runs the CRF of an id, and returns whether its mask is empty; attributes as of `Crf`."""
+    """Runs the CRF of an id, and returns whether it made an empty mask; attributes as of `Crf`."""
 
     source: Path
     reads_stacks: bool
@@ -95,8 +94,7 @@ class CrfImage:
             stack = stack_of_scores(self._maps(image_id, size), self.background)
         options = {"hard": self.hard, "rows_first": self.rows_first, "iterations": self.iterations}
         refined = crf_of_stack(stack, image, self.preset, num_classes=self.num_classes, threads=1, **options)
-        self._write(image_id, refined, size)
-        return is_empty(refined.mask())
+        return self._write(image_id, refined, size)
 
     def _maps(self, image_id, size):
         path = find_score_maps(self.source, image_id)
@@ -105,5 +103,7 @@ class CrfImage:
     def _write(self, image_id, refined, size):
         if self.makes == "stack":
             write_label_stack(score_maps_path(self.target, image_id), refined)
-        else:
-            write_mask(mask_path(self.target, image_id), enlarge_mask(refined.mask(), size))
+            return False
+        mask = refined.mask()
+        write_mask(mask_path(self.target, image_id), enlarge_mask(mask, size))
+        return is_empty(mask)

@@ -49,3 +49,9 @@ def remarks(name: str, empty: dict, images: int) -> list:
         few = 2 * empty.get("nocrf", images) < images  # without CRF most have a class
         lines[-1] += f" {_BY_CRF if few and 2 * empty.get('crf', 0) >= images else _ADVICE}"
     return lines
+
+
+def say(name: str, empty: dict, images: int) -> None:
+    """Print the remarks; arguments as of `remarks`."""
+    for line in remarks(name, empty, images):
+        print(line)

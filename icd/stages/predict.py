@@ -13,7 +13,7 @@ from icd.files import mask_path, read_logits, score_maps_path, write_logits, wri
 from icd.fusion import Fusion, crf_probabilities, logits_on_image, mask_of
 from icd.provenance import file_sha256
 from icd.stages.base import Stage, ids_without_file, run_pool, setting
-from icd.stages.empty import is_empty, remarks
+from icd.stages.empty import is_empty, say
 from icd.stages.train import Train
 
 
@@ -100,8 +100,7 @@ class Predict(Stage):
             self.logits, data.images, data.max_side, targets, segmenter.fusion, options, self.keep_logits
         )
         found = run_pool(job, ids, self.job.workers, self.name)
-        for line in remarks(self.name, {v: sum(one[v] for one in found) for v in targets}, len(ids)):
-            print(line)
+        say(self.name, {v: sum(one[v] for one in found) for v in targets}, len(ids))
 
     def _write(self, image_id, logits):
         write_logits(score_maps_path(self.logits, image_id), logits)

@@ -16,21 +16,10 @@ from icd.stages.base import Stage, ids_without_file, setting
 
 @dataclass(frozen=True)
 class Saliency(Stage):
-    """See the module's docstring.
-
-    Attributes
-    ----------
-    wanted : tuple of str
-        The ids of the photographs.
-    """
+    """See the module's docstring."""
 
     kind: ClassVar[str] = "saliency"
-    wanted: tuple = ()
     model: Path = setting("ONNX file of a network as U^2-Net", None)
-
-    def ids(self):
-        """All that are wanted."""
-        return list(self.wanted)
 
     def facts(self, label=""):
         """The network."""

@@ -14,7 +14,7 @@ from icd.foreign.layouts import find_score_maps, read_layout
 from icd.refine.seeds import SeedRule, crf_seed
 from icd.stages import record
 from icd.stages.base import GivenMaps, Stage, ids_without_file, run_pool, setting
-from icd.stages.empty import is_empty, remarks
+from icd.stages.empty import is_empty, say
 
 VARIANTS = ("nocrf", "crf", "sal")
 
@@ -96,8 +96,7 @@ class Seeds(Stage):
             left = ids_without_file(ids, targets.values(), ".png")
             found = run_pool(seed_image, left, job.workers, f"{self.name} {kind}")
             empty = {variant: sum(one.get(variant, False) for one in found) for variant in self.variants}
-            for line in remarks(f"{self.name} {kind}", empty, len(left)):
-                print(line)
+            say(f"{self.name} {kind}", empty, len(left))
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from icd.provenance import file_sha256
 from icd.refine.boundary_walk import walk_to_boundaries
 from icd.stages import record
 from icd.stages.base import Stage, ids_without_file, run_pool, setting
-from icd.stages.empty import is_empty, remarks
+from icd.stages.empty import is_empty, say
 from icd.stages.train import Train
 
 
@@ -86,16 +86,12 @@ class Walk(Stage):
             image, size = read_bounded(image_path(job.data.images, image_id), job.data.max_side)
             stack = refiner.spread(image, self._read(maps, image_id, size), **self.settings())
             empty += write_walked(stack, masks, stacks, image_id, size)
-        self._remark(empty, len(ids))
+        say(self.name, {"": empty}, len(ids))
 
     def _read(self, maps, image_id, size):
         data = self.job.data
         scores = read_layout(find_score_maps(maps, image_id), size=size, num_classes=len(data.classes))
         return bounded_maps(scores, data.max_side)
-
-    def _remark(self, empty: int, images: int) -> None:
-        for line in remarks(self.name, {"": empty}, images):
-            print(line)
 
 
 def write_walked(stack, masks, stacks, image_id, size) -> bool:
@@ -146,7 +142,7 @@ class WalkToBoundaries(Walk):
         walk = WalkImage(
             maps, self.layout, classes, self.boundaries, tuple(self.products().values()), self.settings()
         )
-        self._remark(sum(run_pool(walk, ids, self.job.workers, self.name)), len(ids))
+        say(self.name, {"": sum(run_pool(walk, ids, self.job.workers, self.name))}, len(ids))
 
     def _boundary(self, image_id) -> Path:
         return boundary_path(self.boundaries, image_id)
