@@ -102,6 +102,7 @@ def keep(data: str, method: str, seed: int) -> None:
         "machine",
     )
     summary = {"scores": entries, "run": {field: run[field] for field in fields}}
+    summary["run"]["seconds"] = run.get("seconds")
     write_json(summary_path(data, method, seed), summary)
 
 
@@ -225,8 +226,8 @@ def conditions(data: str, split: str) -> str:
         "which the rules differ; the column beside it counts every 255 as an error (policy `error`). All runs use the weights "
         "of the last epoch.",
         "",
-        "| run | random seeds | backbone, initial weights | background threshold | recipe | machine |",
-        "|---|---|---|---|---|---|",
+        "| run | random seeds | backbone, initial weights | background threshold | recipe | machine | minutes |",
+        "|---|---|---|---|---|---|---|",
     ]
     for method in METHODS:
         found = summaries(data, method)
@@ -236,12 +237,39 @@ def conditions(data: str, split: str) -> str:
         weights = run.get("initial_weights")
         start = f"`{Path(weights['path']).name}`, sha256 {weights['sha256'][:12]}…" if weights else "random"
         recipe = ", ".join(f"{key} {value}" for key, value in run["recipe"].items())
-        machine = f"{run['machine']['cpu']}, {run['machine']['cores']} cores"
         seeds = ", ".join(str(summary["run"]["seed"]) for summary in found)
         lines.append(
-            f"| {method} | {seeds} | {run['backbone']}, {start} | {run['threshold_policy']} | {recipe} | {machine} |"
+            f"| {method} | {seeds} | {run['backbone']}, {start} | {run['threshold_policy']} | {recipe} | {machine(run)} | {minutes(run)} |"
         )
     return "\n".join(lines)
+
+
+def machine(run: dict) -> str:
+    """What a run ran on."""
+    return f"{run['machine']['cpu']}, {run['machine']['cores']} cores"
+
+
+def minutes(run: dict) -> str:
+    """Minutes of wall-clock time of every stage; other work on the machine is in them."""
+    spent = {name: seconds / 60 for name, seconds in (run.get("seconds") or {}).items()}
+    return ", ".join(f"{name} {value:.1f}" for name, value in spent.items()) or "not noted"
+
+
+def measured(*methods: str) -> str:
+    """What a page on some methods says was measured: a row for each data set and kind of score maps."""
+    lines = [
+        "| seeds | data | random seeds | no CRF | CRF | saliency | backbone | minutes of the first run | machine |"
+    ]
+    lines.append("|---|---|---|---|---|---|---|---|---|")
+    for title, method, kind, _ in ROWS:
+        for data in ("embedded", "animals") if method in methods else ():
+            found = summaries(data, method)
+            if found:
+                runs, first = [entries_of(summary) for summary in found], found[0]["run"]
+                cells = [cell([run[kind, variant] for run in runs]) for variant in ("nocrf", "crf", "sal")]
+                facts = (first["backbone"], minutes(first), machine(first))
+                lines.append("| " + " | ".join((title, data, str(len(found)), *cells, *facts)) + " |")
+    return "\n".join(lines) + "\n\nmIoU in %; [Results](../results.md) has the conditions.\n"
 
 
 def main() -> None:

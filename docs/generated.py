@@ -12,6 +12,10 @@ import importlib
 import inspect
 import pkgutil
 import re
+import sys
+from pathlib import Path
+
+sys.path.append(str(Path(__file__).resolve().parents[1] / "benchmarks"))
 
 BLOCK = re.compile(r"^```\{generated\} (\w+) ?(.*)\n```$", re.MULTILINE)
 WIDTH = 100  # of help texts
@@ -152,6 +156,11 @@ def _published_row(entry) -> tuple:
     )
 
 
+def measured(*methods: str) -> str:
+    """What was measured of some methods in this project, and how long it took."""
+    return importlib.import_module("results").measured(*methods)
+
+
 def weights() -> str:
     """Every known weight file: what it is, what it learned from, where it comes from, and how it becomes ours."""
     from icd.weights.registry import known_weights
@@ -221,6 +230,7 @@ GENERATED = {
         chains,
         commands,
         docstring,
+        measured,
         modules,
         original,
         published,

@@ -38,6 +38,15 @@ def _resident() -> int:
     return int(statistics.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") if statistics.is_file() else 0
 
 
+@pytest.fixture
+def thin():
+    """Large networks are built with an eighth of their channels; for tests of how they are wired, not of values."""
+    from thin import thin_layers
+
+    with thin_layers():
+        yield
+
+
 @pytest.fixture(scope="session")
 def golden() -> Path:
     """Outputs of the originals that travel with the project."""

@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from icd.data.workers import Workers
 from icd.errors import InputError
-from icd.stages import record
+from icd.stages import record, times
 from icd.stages.job import Job
 
 
@@ -160,7 +160,8 @@ class Stage:
             left = self.left()
             world.barrier()  # all have looked before anybody writes
             if left:
-                self.distribute(left)
+                with times.measured(self.job.out, self.name) if world.leads else contextlib.nullcontext():
+                    self.distribute(left)
             world.barrier()
 
     def distribute(self, left: list) -> None:
@@ -199,6 +200,7 @@ class Stage:
         for folder in self.products().values():
             if record.read_record(folder):
                 shutil.rmtree(folder)
+        times.forget(self.job.out, self.name)
 
 
 @dataclass(frozen=True)

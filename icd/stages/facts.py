@@ -15,6 +15,7 @@ from icd.stages.chain import trainings
 from icd.stages.epochs import best_epoch
 from icd.stages.localize import Localize
 from icd.stages.seeds import Seeds
+from icd.stages.times import seconds_by_stage
 
 LIST, CLASSES = "list.txt", "classes.txt"
 
@@ -87,6 +88,7 @@ def write_facts(chain: str, stages: list) -> None:
         eval_root=data.truth and data.truth.absolute(),
         eval_list=scored and scored.absolute(),
         eval_classes=stages[-1].eval_classes if hasattr(stages[-1], "eval_classes") else None,
+        seconds=seconds_by_stage(job.out),
     )
 
 
@@ -99,6 +101,7 @@ def add_seed_facts(stages: list) -> None:
         facts["extra_supervision"] = list(dict.fromkeys((*facts.get("extra_supervision", ()), *more)))
         facts["threshold_policy"] = seeds.policy()
         facts["crf"] = seeds.crf_preset if "crf" in seeds.variants else facts.get("crf")
+        facts["seconds"] = seconds_by_stage(out)
         write_json(out / "run.json", facts)
 
 

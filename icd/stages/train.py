@@ -22,7 +22,7 @@ from icd.engine.schedules import depends_on_length, training_length
 from icd.errors import InputError
 from icd.provenance import file_sha256
 from icd.recipe import BaseRecipe
-from icd.stages import record
+from icd.stages import record, times
 from icd.stages.base import Stage, setting
 from icd.weights.registry import explain, supervision_of_weights
 
@@ -346,3 +346,4 @@ class Train(Stage):
         for path in (*self.folder.glob(f"{self.model}-[0-9]*.params"), self.folder / "losses.jsonl",
                      self.folder / "epochs.json", self.folder / record.FILE):  # fmt: skip
             path.unlink(missing_ok=True)
+        times.forget(self.job.out, self.name)

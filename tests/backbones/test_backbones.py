@@ -55,7 +55,6 @@ class TestResNet50V1(BackboneConformance):
     large = True
 
 
-@pytest.mark.slow
 class TestResNet38(BackboneConformance):
     name = "resnet38"
     large = True
@@ -68,27 +67,23 @@ class Deeper:
     test_the_grid_is_as_symmetric_as_the_image = None
 
 
-@pytest.mark.slow
 class TestResNet101(Deeper, BackboneConformance):
     name = "resnet101"
     large = True
 
 
-@pytest.mark.slow
 class TestResNet101V1(Deeper, BackboneConformance):
     name = "resnet101_v1"
     cases = ((1, "statistics"),)
     large = True
 
 
-@pytest.mark.slow
 class TestResNet101Caffe(Deeper, CeilMode):
     name = "resnet101_caffe"
     cases = ((1, "statistics"),)
     large = True
 
 
-@pytest.mark.slow
 class TestResNet101Deep(BackboneConformance):
     name = "resnet101_deep"
     large = True

@@ -55,10 +55,11 @@ def with_lively_weights(method):
 PUBLISHED = {method.backbone: name for name, method in METHODS.items() if method.backbone not in QUICK}
 CASES = [(method, "small") for method in METHODS]
 CASES += [(method, backbone) for method in ("cam", "icd") for backbone in QUICK[1:]]
-CASES += [pytest.param(name, backbone, marks=pytest.mark.slow) for backbone, name in PUBLISHED.items()]
+CASES += [(name, backbone) for backbone, name in PUBLISHED.items()]
 
 
 @pytest.mark.parametrize(("method", "backbone"), CASES)
+@pytest.mark.usefixtures("thin")
 def test_methods_on_backbones(method, backbone):
     built = with_lively_weights(build_trainable(method, backbone, 10, [mx.cpu()]))
     model = onnx_model(built, {})

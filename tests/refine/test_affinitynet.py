@@ -288,6 +288,7 @@ def test_batch_without_any_pair():
 
 
 @pytest.mark.parametrize("backbone", KINDS_OF_BACKBONE)
+@pytest.mark.usefixtures("thin")
 def test_every_backbone(backbone):
     refiner = AffinityNet(create_backbone(backbone), 3, AffinityNet.recipes["embedded"])
     refiner.initialize(mx.init.Xavier())

@@ -161,6 +161,7 @@ def exported(tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", EXPORTED)
+@pytest.mark.usefixtures("thin")
 def test_onnx_runtime_predicts_what_mxnet_does(exported, photograph, name):
     segmenter, path = exported(name)
     runtime = OnnxSegmenter(path)
@@ -196,6 +197,7 @@ def test_models_that_are_none_of_ours(tmp_path):
         OnnxSegmenter(tmp_path / "b.onnx")
 
 
+@pytest.mark.usefixtures("thin")
 def test_networks_that_cannot_be_exported():
     with pytest.raises(InputError, match="AdaptiveAvgPooling2D"):
         onnx_model(make_segmenter("gluoncv:psp_resnet50"), {})

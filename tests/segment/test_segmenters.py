@@ -139,6 +139,7 @@ HEADS += [("largefov", backbone) for backbone in QUICK if backbone not in ("smal
 
 
 @pytest.mark.parametrize(("name", "backbone"), HEADS)
+@pytest.mark.usefixtures("thin")
 def test_heads_on_backbones(name, backbone):
     segmenter = build_trainable(name, backbone, 2, [mx.cpu()])
     logits = segmenter.predict(mx.nd.random.uniform(0, 255, (1, 3, 33, 49))).asnumpy()

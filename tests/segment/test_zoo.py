@@ -26,15 +26,13 @@ FCN = "gluoncv:fcn_resnet50"
 NAMES = (FCN, "gluoncv:psp_resnet50_ade", "gluoncv:deeplab_resnet50_citys", "gluoncv:danet_resnet50_citys")
 
 
-@pytest.mark.slow
+@pytest.mark.usefixtures("thin")
 class TestFCN(SegmenterConformance):
     name, backbone = FCN, None
 
 
-SLOW = (*NAMES[1:], "gluoncv:deeplab_v3b_plus_wideresnet_citys")
-
-
-@pytest.mark.parametrize("name", [FCN, *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)])
+@pytest.mark.parametrize("name", (*NAMES, "gluoncv:deeplab_v3b_plus_wideresnet_citys"))
+@pytest.mark.usefixtures("thin")
 def test_one_step_and_any_size(name):
     suite = SegmenterConformance()
     suite.name, suite.backbone = name, None
@@ -71,7 +69,7 @@ def _resizing_blocks(block):
         yield from _resizing_blocks(child)
 
 
-@pytest.mark.slow
+@pytest.mark.usefixtures("thin")
 def test_pretrained_files_of_the_network_and_of_its_trunk(tmp_path):
     """GluonCV's own names; a classifier for other classes starts anew."""
     recipe = segmentation_recipe(FCN, None, "embedded")

@@ -13,7 +13,7 @@ from icd.data.catalogue import DataSet
 from icd.data.images import image_path
 from icd.errors import InputError
 from icd.files import ScoreMaps, score_maps_path, write_score_maps
-from icd.stages import record
+from icd.stages import record, times
 from icd.stages.base import GivenMaps, Job
 
 COUNT = 4
@@ -141,6 +141,17 @@ class StageConformance:
         other, _ = self.changed(self.stage(tmp_path))
         other.run()
         assert contents(other).keys() == whole.keys() and contents(other) != whole
+
+    def test_its_time_is_noted(self, tmp_path):
+        stage = self.stage(tmp_path)
+        assert times.seconds_by_stage(stage.job.out) == {}
+        stage.run()
+        noted = (stage.job.out / times.FILE).read_text()
+        assert times.seconds_by_stage(stage.job.out).keys() == {stage.name}
+        stage.run()  # nothing was left to do
+        assert (stage.job.out / times.FILE).read_text() == noted
+        stage.remove()
+        assert times.seconds_by_stage(stage.job.out) == {}
 
     def test_a_folder_in_use_is_refused(self, tmp_path):
         stage = self.stage(tmp_path)
