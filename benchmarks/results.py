@@ -23,9 +23,12 @@ from document import write_part
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from icd.classes import evaluated_numbers  # noqa: E402
+from icd.evaluate import score_masks  # noqa: E402
 from icd.evaluate.compare import read_scores  # noqa: E402
 from icd.evaluate.curve import threshold_curve, threshold_of_policy  # noqa: E402
-from icd.files import read_json, write_json  # noqa: E402
+from icd.files import read_classes, read_json, read_list, write_json  # noqa: E402
+from icd.provenance import machine as this_machine  # noqa: E402
 
 RUNS = ROOT / "snapshot" / "results"
 KEPT = ROOT / "benchmarks" / "results"
@@ -49,6 +52,7 @@ ROWS = (
     ("DRS", "drs", "drs", "–"),
     ("VWE's network without words", "vwe_baseline", "cam", "–"),
     ("VWE", "vwe", "vwe", "–"),
+    ("tag and saliency, no network", "tag_saliency", "masks", "saliency"),
 )
 GAINS = (
     ("ICD − CAM trained alone", ("icd", "icd"), ("cam", "cam")),
@@ -106,6 +110,50 @@ def keep(data: str, method: str, seed: int) -> None:
     write_json(summary_path(data, method, seed), summary)
 
 
+def measure_baseline(data: str, places: dict) -> None:
+    """Make and score the masks of benchmarks/tag_saliency.py, and write their summary."""
+    folder = RUNS / f"{data}-tag_saliency"
+    flags = [
+        word
+        for name in ("images", "tags", "saliency", "list", "classes")
+        for word in (f"--{name}", places[name])
+    ]
+    script = [sys.executable, ROOT / "benchmarks" / "tag_saliency.py", *flags, "--out", folder]
+    subprocess.run([str(word) for word in script], cwd=ROOT, check=True)
+    classes = read_classes(places["classes"])
+    evaluated = (0, *evaluated_numbers(",".join(ANIMALS), classes, "--only")) if data == "animals" else None
+    scores = score_masks(
+        folder, places["truth"], read_list(places["list"]), classes, evaluated_classes=evaluated
+    ).as_dict()
+    scored = [{k: row[k] for k in ("name", "iou")} for row in scores["classes"] if row["iou"] is not None]
+    entries = [
+        {
+            "kind": "masks",
+            "variant": "sal",
+            "miou": scores["miou"],
+            "coverage": scores["coverage"],
+            "classes": scored,
+        },
+        {"kind": "masks", "variant": "sal_error", "miou": scores["miou_per_policy"]["error"]},
+    ]
+    run = {"method": "tag_saliency", "seed": None, "backbone": "none", "initial_weights": None, "recipe": {},
+           "threshold_policy": "saliency above 0.3; 255 there in images of several tags", "machine": this_machine()}  # fmt: skip
+    write_json(KEPT / f"{data}-tag_saliency.json", {"scores": entries, "run": run})
+
+
+def baseline_places(data: str, shared) -> dict:
+    """Where the files of `measure_baseline` lie."""
+    root = ROOT / "data" / "embedded" if data == "embedded" else shared / "data" / "voc-animals"
+    return {
+        "images": root / "JPEGImages",
+        "tags": root / "Annotations",
+        "saliency": root / "saliency",
+        "list": root / "ImageSets" / ("Segmentation/train.txt" if data == "embedded" else "train.txt"),
+        "truth": root / "SegmentationClassAug",
+        "classes": root / "classes.txt" if data == "embedded" else "voc",
+    }
+
+
 def best_threshold(folder: Path, run: dict, entry: dict) -> dict:
     """What the score maps behind an entry give at the threshold that is best on the truth."""
     curve = threshold_curve(
@@ -142,7 +190,7 @@ def animal_flags(shared: Path, method: str) -> list:
 
 def summaries(data: str, method: str) -> list:
     """The summaries of a method's runs, by seed."""
-    paths = sorted(KEPT.glob(f"{data}-{method}-*.json"))
+    paths = sorted(KEPT.glob(f"{data}-{method}-*.json")) or KEPT.glob(f"{data}-{method}.json")
     return [read_json(path) for path in paths]
 
 
@@ -167,7 +215,7 @@ def table(data: str) -> str:
     for title, method, kind, beyond in ROWS:
         runs = [entries_of(summary) for summary in summaries(data, method)]
         if runs:
-            cells = [cell([run[kind, variant] for run in runs]) for variant in VARIANTS]
+            cells = [cell([run[kind, v] for run in runs if (kind, v) in run]) for v in VARIANTS]
             lines.append(f"| {title} | {beyond} | {' | '.join(cells)} |")
     for title, better, baseline in GAINS:
         ours, theirs = (
@@ -186,6 +234,8 @@ def table(data: str) -> str:
 
 def cell(entries: list) -> str:
     """mIoU of the runs of several seeds, and in brackets the thresholds chosen, or the share of pixels that count if not all."""
+    if not entries:
+        return "–"
     note = ", ".join(f"{entry['threshold']:g}" for entry in entries if "threshold" in entry)
     coverage = statistics.mean(entry.get("coverage") or 1 for entry in entries)
     if coverage < 0.995:
@@ -204,7 +254,7 @@ def per_class(data: str) -> str:
     lines = []
     for title, method, kind, _ in ROWS:
         found = summaries(data, method)
-        if not found:
+        if not found or (kind, "nocrf") not in entries_of(found[0]):
             continue
         classes = entries_of(found[0])[kind, "nocrf"]["classes"]
         scored = [row for row in classes if row["iou"] is not None]
@@ -237,7 +287,7 @@ def conditions(data: str, split: str) -> str:
         weights = run.get("initial_weights")
         start = f"`{Path(weights['path']).name}`, sha256 {weights['sha256'][:12]}…" if weights else "random"
         recipe = ", ".join(f"{key} {value}" for key, value in run["recipe"].items())
-        seeds = ", ".join(str(summary["run"]["seed"]) for summary in found)
+        seeds = ", ".join("–" if s["run"]["seed"] is None else str(s["run"]["seed"]) for s in found)
         lines.append(
             f"| {method} | {seeds} | {run['backbone']}, {start} | {run['threshold_policy']} | {recipe} | {machine(run)} | {minutes(run)} |"
         )
@@ -288,6 +338,9 @@ def main() -> None:
         parser.error("animals needs --shared")
     for seed in seeds:
         for method in methods:
+            if method == "tag_saliency":
+                measure_baseline(data, baseline_places(data, arguments.shared and arguments.shared.resolve()))
+                continue
             flags = animal_flags(arguments.shared.resolve(), method) if data == "animals" else []
             execute(data, method, seed, flags)
     if data == "embedded":
