@@ -5,8 +5,8 @@
     python benchmarks/to_val.py --masks ''                          the table anew, without any run
 
 Methods and networks train on `seg_train.txt` of DIR/data/voc-animals (1,065 photographs), networks are scored on `seg_val.txt`
-(437), which neither has seen. `true` are the true masks, the upper bound; `tagsal` those of benchmarks/tag_saliency.py. Runs
-lie under --runs; what the table needs is kept in benchmarks/results/val-<masks>.json.
+(437), which neither has seen. `true` are the true masks, the upper bound, `true_long` the same with more steps; `tagsal` are those
+of benchmarks/tag_saliency.py. Runs lie under --runs; what the table needs is kept in benchmarks/results/val-<masks>.json.
 """
 
 from __future__ import annotations
@@ -30,19 +30,21 @@ ANIMALS = "cat,cow,dog,horse,sheep"
 # Name: title, and the folder of its masks below --runs.
 MASKS = {
     "true": ("true masks", None),
+    "true_long": ("true masks", None),
     "tagsal": ("tag and saliency", "tag_saliency"),
     "icd": ("ICD, CRF", "icd/results/seeds/crf"),
     "eps": ("EPS", "eps/results/seeds/nocrf"),
     "drs": ("DRS, saliency", "drs/results/seeds/sal"),
 }
-STEPS = 800  # of 8 photographs, six epochs
-WITH_CRF = ("true",)  # a second and more an image: for the upper bound alone
+STEPS = {"true_long": 2400}  # of 8 photographs
+USUAL_STEPS = 800  # six epochs
+WITH_CRF = ("true", "true_long")  # a second and more an image: for the upper bound alone
 
 
 def make(name: str, shared: Path, runs: Path) -> Path:
     """Make the masks of a name, or what is left of them; their folder."""
     data, (_, folder) = shared / "data/voc-animals", MASKS[name]
-    if name == "true":
+    if folder is None:
         return data / "SegmentationClassAug"
     if name == "tagsal":
         places = {
@@ -78,7 +80,7 @@ def segment(name: str, masks: Path, shared: Path, runs: Path) -> Path:
     call(
         "-m", "icd.cli.main", "run", "segment", *common(shared), "--val-list",
         shared / "data/voc-animals/ImageSets/seg_val.txt", "--masks", masks, "--network", "largefov",
-        "--set", f"segment.num_iterations={STEPS}", *([] if name in WITH_CRF else ["--set", "val.crf=false"]), "--out", out,
+        "--set", f"segment.num_iterations={STEPS.get(name, USUAL_STEPS)}", *([] if name in WITH_CRF else ["--set", "val.crf=false"]), "--out", out,
     )  # fmt: skip
     return out
 
@@ -100,7 +102,7 @@ def keep(name: str, masks: Path, run: Path, shared: Path, method: Path) -> None:
     ).as_dict()
     facts, entries = read_json(run / "run.json"), read_json(run / "scores.json")
     own = read_json(method / "run.json") if (method / "run.json").is_file() else {}
-    known = {"true": ["true masks"], "tagsal": ["saliency"]}
+    known = {"true": ["true masks"], "true_long": ["true masks"], "tagsal": ["saliency"]}
     summary = {
         "train": {key: learned[key] for key in ("miou", "coverage", "miou_per_policy")},
         "val": {entry["variant"]: entry["miou"] for entry in entries},
@@ -109,6 +111,7 @@ def keep(name: str, masks: Path, run: Path, shared: Path, method: Path) -> None:
             key: facts[key]
             for key in ("seed", "backbone", "initial_weights", "recipe", "machine", "versions")
         },
+        "seconds": facts.get("seconds"),
     }
     if name == "icd":
         summary["extra_supervision"] = own.get("training_supervision")  # its masks with CRF use no saliency
@@ -118,8 +121,8 @@ def keep(name: str, masks: Path, run: Path, shared: Path, method: Path) -> None:
 def table() -> str:
     """The rows of all masks that have been measured."""
     lines = [
-        "| masks of seg_train | beyond tags | masks: mIoU | 255 an error | network on val | with CRF |",
-        "|---|---|---|---|---|---|",
+        "| masks of seg_train | beyond tags | masks: mIoU | 255 an error | steps | network on val | with CRF |",
+        "|---|---|---|---|---|---|---|",
     ]
     runs = []
     for name, (title, _) in MASKS.items():
@@ -129,10 +132,20 @@ def table() -> str:
             runs.append(kept["run"])
             masks = f"{100 * kept['train']['miou']:.1f} ({100 * kept['train']['coverage']:.0f} %)"
             values = (kept["train"]["miou_per_policy"]["error"], kept["val"]["nocrf"], kept["val"].get("crf"))
+            values = ["–" if v is None else f"{100 * v:.1f}" for v in values]
             beyond = ", ".join(kept["extra_supervision"]) or "–"
             lines.append(
-                f"| {title} | {beyond} | {masks} | "
-                + " | ".join("–" if v is None else f"{100 * v:.1f}" for v in values)
+                "| "
+                + " | ".join(
+                    (
+                        title,
+                        beyond,
+                        masks,
+                        values[0],
+                        str(kept["run"]["recipe"]["num_iterations"]),
+                        *values[1:],
+                    )
+                )
                 + " |"
             )
     return "\n".join(lines) + ("\n\n" + conditions(runs[0]) if runs else "")
@@ -140,7 +153,7 @@ def table() -> str:
 
 def conditions(run: dict) -> str:
     """What a reader needs to place the numbers."""
-    recipe = ", ".join(f"{key} {value}" for key, value in run["recipe"].items())
+    recipe = ", ".join(f"{key} {value}" for key, value in run["recipe"].items() if key != "num_iterations")
     weights, machine = run["initial_weights"], run["machine"]
     return (
         "mIoU in % of background and five animals; pixels of other classes are left out of the truth. Masks: policy `drop`, in "
