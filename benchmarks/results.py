@@ -307,19 +307,19 @@ def minutes(run: dict) -> str:
 
 def measured(*methods: str) -> str:
     """What a page on some methods says was measured: a row for each data set and kind of score maps."""
-    lines = [
-        "| seeds | data | random seeds | no CRF | CRF | saliency | backbone | minutes of the first run | machine |"
-    ]
-    lines.append("|---|---|---|---|---|---|---|---|---|")
+    variants = [variant for variant in VARIANTS if variant != "best"]
+    head = ["seeds", "data", "random seeds", *map(VARIANTS.get, variants)]
+    head += ["backbone", "minutes of the first run", "machine"]
+    lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
     for title, method, kind, _ in ROWS:
         for data in ("embedded", "animals") if method in methods else ():
             found = summaries(data, method)
             if found:
                 runs, first = [entries_of(summary) for summary in found], found[0]["run"]
-                cells = [cell([run[kind, variant] for run in runs]) for variant in ("nocrf", "crf", "sal")]
+                cells = [cell([run[kind, v] for run in runs if (kind, v) in run]) for v in variants]
                 facts = (first["backbone"], minutes(first), machine(first))
                 lines.append("| " + " | ".join((title, data, str(len(found)), *cells, *facts)) + " |")
-    return "\n".join(lines) + "\n\nmIoU in %; [Results](../results.md) has the conditions.\n"
+    return "\n".join(lines) + "\n\nmIoU in %; the page Results has the conditions.\n"
 
 
 def main() -> None:
