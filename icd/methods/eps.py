@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from icd.compat import mx
 from icd.data.augment import LongSideCrop
 from icd.data.views import Pyramid
-from icd.methods.classification import ClassifierNetwork, HybridBlock, TagLoss
+from icd.methods.classification import MOBILENET_V2_LONG_SIDE, ClassifierNetwork, HybridBlock, TagLoss
 from icd.recipe import BaseRecipe, entry
 from icd.refine.seeds import CAM_RULE
 from icd.trainable import Method, set_rates
@@ -57,15 +57,6 @@ class Recipe(BaselineRecipe):
 COCO = {"image_size": 321, "batch_size": 16, "longest": 448, "num_iterations": 76950}
 COCO_SCRIPT = {**COCO, "num_iterations": 256500}
 # For fine-tuning on a CPU; without momentum and averaged over the classes, hence the rate. Measured (docs/results.md).
-MOBILENET_V2 = {
-    "image_size": 257,
-    "batch_size": 16,
-    "num_epoch": 8,
-    "learning_rate": 0.1,
-    "backbone_multiplier": 0.4,
-    "shortest": 224,
-    "longest": 416,
-}
 EMBEDDED = {
     "image_size": 129,
     "batch_size": 8,
@@ -106,7 +97,7 @@ class Baseline(RandomLongSideMethod):
         "voc": BaselineRecipe(),
         "coco": BaselineRecipe(**COCO),
         "coco_script": BaselineRecipe(**COCO_SCRIPT),
-        "mobilenet_v2": BaselineRecipe(**MOBILENET_V2),
+        "mobilenet_v2": BaselineRecipe(**MOBILENET_V2_LONG_SIDE),
         "embedded": BaselineRecipe(**EMBEDDED),
     }
     score_maps = {"cam": CAM_RULE}
@@ -130,7 +121,7 @@ class EPS(RandomLongSideMethod):
         "voc": Recipe(),
         "coco": Recipe(**COCO, foreground_share=0.9),
         "coco_script": Recipe(**COCO_SCRIPT, foreground_share=0.9),
-        "mobilenet_v2": Recipe(**MOBILENET_V2),
+        "mobilenet_v2": Recipe(**MOBILENET_V2_LONG_SIDE),
         "embedded": Recipe(**EMBEDDED),
     }
     needs = ("saliency",)

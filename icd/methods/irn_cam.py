@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from icd.compat import mx
 from icd.data.augment import LongSideCrop
 from icd.data.views import Pyramid
-from icd.methods.classification import HybridBlock, TagLoss, nn
+from icd.methods.classification import MOBILENET_V2_LONG_SIDE, HybridBlock, TagLoss, nn
 from icd.recipe import BaseRecipe, entry
 from icd.refine.seeds import share_rule
 from icd.trainable import Method, set_rates
@@ -81,7 +81,11 @@ class IRNCAM(Method):
     """The classifier: its outputs are the features x, of which losses and maps are made."""
 
     backbone = "resnet50"
-    recipes = {"voc": Recipe(), "embedded": Recipe(**EMBEDDED)}
+    recipes = {
+        "voc": Recipe(),
+        "mobilenet_v2": Recipe(**MOBILENET_V2_LONG_SIDE),
+        "embedded": Recipe(**EMBEDDED),
+    }
     score_maps = {"cam": IRN_CAM_RULE}
     frame_multiple = FRAME_MULTIPLE
 

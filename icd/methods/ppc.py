@@ -27,7 +27,7 @@ import numpy as np
 from icd.compat import mx
 from icd.grid import share_of_range
 from icd.methods import eps, seam
-from icd.methods.classification import HybridBlock, nn, resize, split_background
+from icd.methods.classification import MOBILENET_V2_LONG_SIDE, HybridBlock, nn, resize, split_background
 from icd.methods.seam import SEAM_RULE, halves
 from icd.recipe import entry
 from icd.refine.seeds import share_rule
@@ -61,7 +61,9 @@ class EPSRecipe(Recipe, eps.Recipe):
     shifted: bool = entry("ECR keeps class 1 whole and lets the background compete, as published", True)
 
 
+MOBILENET_V2 = {**MOBILENET_V2_LONG_SIDE, "second_view": 129.0, "contrast_grid": 9}
 EMBEDDED = {**seam.EMBEDDED, "second_view": 65.0, "contrast_grid": 9}
+BY_EPOCHS = {"num_iterations": 0, "horizon": 0}  # instead of the published steps on EPS
 
 
 class Network(seam.Network):
@@ -196,7 +198,11 @@ def intra_contrast(v, P, y, tau: float):
 class PPC(seam.SEAM):
     """SEAM with the three contrast terms, all from the first step on."""
 
-    recipes = {"voc": Recipe(), "embedded": Recipe(**EMBEDDED)}
+    recipes = {
+        "voc": Recipe(),
+        "mobilenet_v2": Recipe(**MOBILENET_V2),
+        "embedded": Recipe(**EMBEDDED),
+    }
     score_maps = {"ppc": SEAM_RULE}
     make_network = Network
 
@@ -285,7 +291,11 @@ class PPCOnEPS(PPC):
     which no class is ever foreground, because r lies in 0..1 and its softmax below 0.5.
     """
 
-    recipes = {"voc": EPSRecipe(), "embedded": EPSRecipe(**{**EMBEDDED, "num_iterations": 0, "horizon": 0})}
+    recipes = {
+        "voc": EPSRecipe(),
+        "mobilenet_v2": EPSRecipe(**MOBILENET_V2, **BY_EPOCHS),
+        "embedded": EPSRecipe(**EMBEDDED, **BY_EPOCHS),
+    }
     needs = eps.EPS.needs
     score_maps = {"ppc_eps": share_rule("ppc_eps", 0.22)}
     alignment, normalization = "centres", "maximum"

@@ -24,6 +24,7 @@ from icd.compat import mx
 from icd.data.augment import LongSideCrop
 from icd.data.views import Pyramid
 from icd.methods.classification import (
+    MOBILENET_V2_LONG_SIDE,
     HybridBlock,
     TagClassifier,
     TagLoss,
@@ -321,7 +322,11 @@ class SEAM(Method):
     """The network with its four losses; the maps behind the PCM are the result."""
 
     backbone = "resnet38"
-    recipes = {"voc": Recipe(), "embedded": Recipe(**EMBEDDED)}
+    recipes = {
+        "voc": Recipe(),
+        "mobilenet_v2": Recipe(**MOBILENET_V2_LONG_SIDE, second_view=0.5),
+        "embedded": Recipe(**EMBEDDED),
+    }
     score_maps = {"seam": SEAM_RULE}
     alignment, normalization = "views", "range"
     background = "first"

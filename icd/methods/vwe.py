@@ -28,7 +28,7 @@ import numpy as np
 from icd.compat import mx
 from icd.files import LabelStack
 from icd.grid import maps_on_image, share_of_maximum
-from icd.methods.classification import HybridBlock
+from icd.methods.classification import MOBILENET_V2_LONG_SIDE, HybridBlock
 from icd.methods.irn_cam import EMBEDDED, IRNCAM, uniform_convolution
 from icd.methods.irn_cam import Recipe as CAMRecipe
 from icd.recipe import entry
@@ -72,7 +72,11 @@ EMBEDDED_WORDS = {**EMBEDDED, "words": 64}
 class HybridPoolingBaseline(IRNCAM):
     """VWE's own baseline: its network, pooling, data, schedule and inference, without the two terms of words."""
 
-    recipes = {"voc": BaselineRecipe(), "embedded": BaselineRecipe(**EMBEDDED)}
+    recipes = {
+        "voc": BaselineRecipe(),
+        "mobilenet_v2": BaselineRecipe(**MOBILENET_V2_LONG_SIDE),
+        "embedded": BaselineRecipe(**EMBEDDED),
+    }
     score_maps = {"cam": VWE_RULE}
     mirror_fusion = "max"
     frame_multiple = 1
@@ -121,7 +125,11 @@ class VWE(HybridPoolingBaseline):
     The codebook is (k, ch, 1, 1), as the published checkpoints hold the learned one.
     """
 
-    recipes = {"voc": Recipe(), "embedded": Recipe(**EMBEDDED_WORDS)}
+    recipes = {
+        "voc": Recipe(),
+        "mobilenet_v2": Recipe(**MOBILENET_V2_LONG_SIDE),
+        "embedded": Recipe(**EMBEDDED_WORDS),
+    }
     score_maps = {"vwe": VWE_RULE}
 
     def __init__(self, backbone, num_classes, recipe):
@@ -200,6 +208,7 @@ class VWLL(VWE):
     backbone = "resnet101"
     recipes = {
         "voc": Recipe(decorrelation=1.0),
+        "mobilenet_v2": Recipe(**MOBILENET_V2_LONG_SIDE, decorrelation=1.0),
         "embedded": Recipe(**EMBEDDED_WORDS, decorrelation=1.0),
     }
     score_maps = {"vwl": VWL_RULE}
@@ -209,7 +218,11 @@ class VWLM(VWE):
     """VWL-M: VWE with a memory bank, on ResNet-101."""
 
     backbone = "resnet101"
-    recipes = {"voc": Recipe(**MEMORY), "embedded": Recipe(**{**EMBEDDED_WORDS, "codebook": "memory"})}
+    recipes = {
+        "voc": Recipe(**MEMORY),
+        "mobilenet_v2": Recipe(**MOBILENET_V2_LONG_SIDE, **MEMORY),
+        "embedded": Recipe(**EMBEDDED_WORDS, codebook="memory"),
+    }
     score_maps = {"vwl": VWL_RULE}
 
 

@@ -53,6 +53,7 @@ class Recipe(BaseRecipe):
     walk_steps: int = entry("walk: steps", 256, least=0)
 
 
+MOBILENET_V2 = {"image_size": 256, "batch_size": 16, "learning_rate": 0.1, "backbone_multiplier": 0.4}
 EMBEDDED = {"image_size": 128, "num_epoch": 12, "learning_rate": 0.1, "shrinks": True}
 
 
@@ -229,6 +230,7 @@ class AffinityNet(Refiner):
         "voc": Recipe(),
         # SEAM's copy of the program, which PPC uses too (spec psa 5.4, ppc 9).
         "seam": Recipe(shrinks=True, background_power=6.0, walk_steps=64),
+        "mobilenet_v2": Recipe(**MOBILENET_V2),
         "embedded": Recipe(**EMBEDDED),
     }
     needs = ("low", "high")

@@ -55,6 +55,8 @@ class Recipe(BaseRecipe):
     frame: int = entry("side of the frame in which whole images are shown", 512, least=16)
 
 
+# For photographs of 320 pixels instead of 500.
+MOBILENET_V2 = {"image_size": 257, "batch_size": 16, "radius": 6, "frame": 320}
 EMBEDDED = {
     "image_size": 129,
     "batch_size": 8,
@@ -75,7 +77,11 @@ class IRN(Refiner):
     """The two branches on a frozen backbone."""
 
     backbone = "resnet50"
-    recipes = {"voc": Recipe(), "embedded": Recipe(**EMBEDDED)}
+    recipes = {
+        "voc": Recipe(),
+        "mobilenet_v2": Recipe(**MOBILENET_V2),
+        "embedded": Recipe(**EMBEDDED),
+    }
     needs = ("mask",)
 
     def __init__(self, backbone, num_classes, recipe):

@@ -55,22 +55,31 @@ class Layer(HybridBlock):
 
 
 class GroupNorm(HybridBlock):
-    """Group norm with a scale and a shift for every channel; Gluon's own has one for every group."""
+    """Group norm with a scale and a shift for every channel; Gluon's own has one for every group.
+
+    Scale and shift are a convolution of every channel by itself, whose gradient MXNet computes far faster than those of a product
+    and a sum with `broadcast`.
+    """
 
     def __init__(self, name, channels, groups):
         super().__init__(prefix=f"{name}_")
-        self.groups, self.epsilon = groups, 1e-5
+        self.channels, self.groups, self.epsilon = channels, groups, 1e-5
         self.gamma = self.params.get("gamma", shape=(channels,), init=mx.init.One())
         self.beta = self.params.get("beta", shape=(channels,), init=mx.init.Zero())
 
     def hybrid_forward(self, F, x, gamma, beta):
         """Map x (N, channels, h, w) to the same shape."""
-        groups = F.reshape(x, (0, self.groups, -1))
-        centred = F.broadcast_sub(groups, F.mean(groups, axis=2, keepdims=True))
-        deviation = F.sqrt(F.mean(F.square(centred), axis=2, keepdims=True) + self.epsilon)
-        normal = F.reshape_like(F.broadcast_div(centred, deviation), x)
-        scale, shift = (F.reshape(values, (1, -1, 1, 1)) for values in (gamma, beta))
-        return F.broadcast_add(F.broadcast_mul(normal, scale), shift)
+        ones = F.ones_like(F.slice_axis(gamma, axis=0, begin=0, end=self.groups))
+        normal = F.GroupNorm(x, ones, F.zeros_like(ones), num_groups=self.groups, eps=self.epsilon)
+        scale = F.reshape(gamma, (-1, 1, 1, 1))
+        return F.Convolution(
+            F.reshape_like(normal, x),
+            scale,
+            beta,
+            kernel=(1, 1),
+            num_filter=self.channels,
+            num_group=self.channels,
+        )
 
 
 class BoundaryBranch(HybridBlock):

@@ -180,7 +180,6 @@ def test_the_mean_displacement_is_taken_at_the_end(tmp_path):
 
 
 @pytest.mark.parametrize("name", KINDS_OF_BACKBONE)
-@pytest.mark.usefixtures("thin")
 def test_every_backbone_has_taps_for_it(name):
     refiner = make_trainable("irn", create_backbone(name), 3, make_recipe({"frame": 32}))
     refiner.initialize(mx.init.Xavier())
