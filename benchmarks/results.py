@@ -3,6 +3,7 @@
     python benchmarks/results.py embedded                          three seeds of the embedded set, half an hour on 2 cores
     python benchmarks/results.py animals --shared DIR              real photographs, hours on 2 cores
     python benchmarks/results.py animals --shared DIR --methods eps,eps_cam
+    python benchmarks/results.py embedded --methods vwe,ppc --refine   trains the chain's refiner too, and walks
     python benchmarks/results.py embedded --methods ''             the tables anew, without any run
 
 Runs are kept under snapshot/results and resumed, so the command can be stopped and repeated. What the tables need of each
@@ -39,6 +40,7 @@ VARIANTS = {
     "crf": "CRF",
     "sal": "saliency",
     "sal_error": "saliency, 255 an error",
+    "walk": "refined",
 }
 THRESHOLDS = [round(0.02 * k, 2) for k in range(49)]
 # (title, method, kind of score maps, what training uses beyond tags)
@@ -52,6 +54,10 @@ ROWS = (
     ("DRS", "drs", "drs", "–"),
     ("VWE's network without words", "vwe_baseline", "cam", "–"),
     ("VWE", "vwe", "vwe", "–"),
+    ("IRN's CAM", "irn", "cam", "–"),
+    ("SEAM", "seam", "seam", "–"),
+    ("PPC on SEAM", "ppc", "ppc", "–"),
+    ("PPC on EPS", "ppc_eps", "ppc_eps", "saliency"),
     ("tag and saliency, no network", "tag_saliency", "masks", "saliency"),
 )
 GAINS = (
@@ -59,18 +65,32 @@ GAINS = (
     ("EPS − its CAM", ("eps", "eps"), ("eps_cam", "cam")),
     ("DRS − its step 1", ("drs", "drs"), ("drs_classifier", "cam")),
     ("VWE − the same without words", ("vwe", "vwe"), ("vwe_baseline", "cam")),
+    ("PPC − SEAM", ("ppc", "ppc"), ("seam", "seam")),
+    ("PPC − EPS", ("ppc_eps", "ppc_eps"), ("eps", "eps")),
 )
+REFINED = {
+    "vwe": "IRN",
+    "irn": "IRN",
+    "seam": "AffinityNet",
+    "ppc": "AffinityNet",
+}  # by what, in their chains
 METHODS = tuple(dict.fromkeys(method for _, method, _, _ in ROWS))
 ANIMALS = ("cat", "cow", "dog", "horse", "sheep")
 # The recipes called "mobilenet_v2" are the common protocol; the seeds with saliency are scored too.
 ANIMAL_FLAGS = "--backbone mobilenet_v2 --infer-size 321 --use-sal"
 
 
-def execute(data: str, method: str, seed: int, flags: list) -> None:
+def execute(data: str, method: str, seed: int, flags: list, refine: bool) -> None:
     """One run, or what is left of it, and its summary."""
     folder = run_folder(data, method, seed)
     command = [sys.executable, "-m", "icd.cli.main", "run", method, "--resume", "--snapshot", str(folder)]
-    command += [*flags, "--until", "score", "--seed", str(seed)]
+    command += [
+        *flags,
+        "--until",
+        "walk_score" if refine and method in REFINED else "score",
+        "--seed",
+        str(seed),
+    ]
     print("+", " ".join(command), flush=True)
     subprocess.run(command, cwd=ROOT, check=True)
     keep(data, method, seed)
@@ -95,6 +115,12 @@ def keep(data: str, method: str, seed: int) -> None:
         if entry["variant"] == "sal":
             error = entry["miou_per_policy"]["error"]
             entries.append({"kind": entry["kind"], "variant": "sal_error", "miou": error})
+    walked = folder / "walk_scores.json"
+    for entry in read_json(walked) if walked.is_file() else ():
+        kind = entries[-1]["kind"]  # of the maps that walked: the chain's last
+        entries.append(
+            {"kind": kind, "variant": "walk", "miou": entry["miou"], "coverage": entry["coverage"]}
+        )
     fields = (
         "method",
         "seed",
@@ -224,10 +250,7 @@ def table(data: str) -> str:
         )
         pairs = [(ours[seed], theirs[seed]) for seed in ours if seed in theirs]
         if pairs:
-            cells = [
-                spread([gain(pair, better[1], baseline[1], variant) for pair in pairs])
-                for variant in VARIANTS
-            ]
+            cells = [gains(pairs, better[1], baseline[1], variant) for variant in VARIANTS]
             lines.append(f"| {title} | | {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -243,10 +266,14 @@ def cell(entries: list) -> str:
     return spread([entry["miou"] for entry in entries]) + (f" ({note})" if note else "")
 
 
-def gain(pair, kind: str, baseline_kind: str, variant: str) -> float:
-    """The difference of two runs of the same seed."""
-    better, baseline = (entries_of(summary) for summary in pair)
-    return better[kind, variant]["miou"] - baseline[baseline_kind, variant]["miou"]
+def gains(pairs: list, kind: str, baseline_kind: str, variant: str) -> str:
+    """The differences of pairs of runs of the same seed, where both have the variant."""
+    found = [tuple(map(entries_of, pair)) for pair in pairs]
+    keys = (kind, variant), (baseline_kind, variant)
+    both = [
+        (ours[keys[0]], theirs[keys[1]]) for ours, theirs in found if keys[0] in ours and keys[1] in theirs
+    ]
+    return spread([ours["miou"] - theirs["miou"] for ours, theirs in both]) if both else "–"
 
 
 def per_class(data: str) -> str:
@@ -273,8 +300,9 @@ def conditions(data: str, split: str) -> str:
         "*best threshold*: the truth CHOSE the background threshold in brackets, for each run, from 0, 0.02 .. 0.96. It tells "
         "the quality of score maps from that of thresholds; do not compare it with published results. Column *saliency*: the "
         "seeds use saliency maps too, by each method's own rule; the brackets hold the share of pixels that are not 255, in "
-        "which the rules differ; the column beside it counts every 255 as an error (policy `error`). All runs use the weights "
-        "of the last epoch.",
+        "which the rules differ; the column beside it counts every 255 as an error (policy `error`). Column *refined*: the score "
+        "maps after the walk of the method's own chain, along boundaries of IRN (VWE) or affinities of AffinityNet (SEAM, "
+        "PPC), without CRF. All runs use the weights of the last epoch.",
         "",
         "| run | random seeds | backbone, initial weights | background threshold | recipe | machine | minutes |",
         "|---|---|---|---|---|---|---|",
@@ -330,6 +358,7 @@ def main() -> None:
     parser.add_argument("data", choices=("embedded", "animals"))
     parser.add_argument("--methods", default=",".join(METHODS), help="comma-separated [all]")
     parser.add_argument("--seeds", default=None, help="comma-separated [0,1,2 for embedded, 0 for animals]")
+    parser.add_argument("--refine", action="store_true", help="train refiners where a method's chain has one")
     parser.add_argument("--shared", type=Path, help="folder with data/voc-animals and weights")
     arguments = parser.parse_args()
     data, methods = arguments.data, [name for name in arguments.methods.split(",") if name]
@@ -342,7 +371,7 @@ def main() -> None:
                 measure_baseline(data, baseline_places(data, arguments.shared and arguments.shared.resolve()))
                 continue
             flags = animal_flags(arguments.shared.resolve(), method) if data == "animals" else []
-            execute(data, method, seed, flags)
+            execute(data, method, seed, flags, arguments.refine)
     if data == "embedded":
         split = "the 256 training images of the embedded set, its four classes and background"
     else:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import command_server
 import cv2
 import numpy as np
 
@@ -81,11 +82,9 @@ def environment() -> dict:
     return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
 
 
-def execute(arguments, cwd, **options) -> subprocess.CompletedProcess:
-    """Run a command line in a folder and keep what it prints."""
-    return subprocess.run(
-        arguments, cwd=cwd, env=environment(), capture_output=True, text=True, timeout=300, **options
-    )
+def execute(arguments, cwd) -> subprocess.CompletedProcess:
+    """Run a command line of Python in a folder and keep what it prints."""
+    return command_server.run(arguments, cwd, environment())
 
 
 def weights_of(snapshot, model="small_icd", epochs=3) -> dict:
