@@ -74,6 +74,8 @@ REFINED = {
     "seam": "AffinityNet",
     "ppc": "AffinityNet",
 }  # by what, in their chains
+# On the embedded set these start from a finished run of another: from a random start their score maps become constant.
+STARTS = {"seam": "eps_cam", "ppc": "eps_cam", "ppc_eps": "eps"}
 METHODS = tuple(dict.fromkeys(method for _, method, _, _ in ROWS))
 ANIMALS = ("cat", "cow", "dog", "horse", "sheep")
 # The recipes called "mobilenet_v2" are the common protocol; the seeds with saliency are scored too.
@@ -84,6 +86,9 @@ def execute(data: str, method: str, seed: int, flags: list, refine: bool) -> Non
     """One run, or what is left of it, and its summary."""
     folder = run_folder(data, method, seed)
     command = [sys.executable, "-m", "icd.cli.main", "run", method, "--resume", "--snapshot", str(folder)]
+    if data == "embedded" and method in STARTS:
+        start = run_folder(data, STARTS[method], seed)
+        command += ["--pretrained", str(start / read_json(start / "run.json")["weights"])]
     command += [
         *flags,
         "--until",
