@@ -75,7 +75,7 @@ def test_every_kind_makes_the_same_files(tmp_path, scheduler, capsys):
         files = [contents(stage) for stage in stages]
         assert all(len(of_stage) >= IMAGES for of_stage in files[:-1])
         made.append((files, read_json(job.out / "scores.json")))
-        assert not list(job.out.rglob(".work-*")) and not list(job.out.rglob(".shared-*"))
+        assert not list(job.out.rglob(".shared-*"))
     assert made[0] == made[1]
     said = capsys.readouterr().out
     for name in ("crf", "walk", "val"):
@@ -247,7 +247,27 @@ def test_other_commands_take_the_flag(tmp_path, scheduler, monkeypatch, capsys):
     scores = [{**read_json(f"{out}.json"), "about": None} for out in ("alone", "spread")]
     assert scores[0] == scores[1]
     assert f"superpixels: {IMAGES} images in " in capsys.readouterr().out
-    assert not list(Path().glob(".work-*"))
+    assert not list(Path().glob(".shared-*"))
+
+
+def test_data_are_checked_by_the_workers(tmp_path, scheduler, monkeypatch, capsys):
+    """The same words as from one process, for the photographs, the tags and the masks."""
+    monkeypatch.chdir(make_data(tmp_path / "data", 4))
+    Path("JPEGImages/picture1.jpg").write_bytes(b"no photograph")
+    write_mask(mask_path("truth", "picture2"), np.full((1, 1), 9, np.uint8))
+    call = ["data", "check", "--images", "JPEGImages", "--tags", "Annotations", "--truth", "truth",
+            "--list", "list.txt", "--classes", "classes.txt"]  # fmt: skip
+    submit, sent = Cluster.submit, []
+    monkeypatch.setattr(
+        Cluster, "submit", lambda self, carried, items: sent.extend(items) or submit(self, carried, items)
+    )
+    said = []
+    for more in (["--workers", "0"], ["--cluster", scheduler]):
+        assert sent == []
+        assert main([*call, *more]) == 2
+        said.append(capsys.readouterr().out)
+    assert said[0] == said[1] and "picture1.jpg" in said[0] and "picture2.png" in said[0]
+    assert sent[:4] == [f"picture{k}" for k in range(4)] and len(sent) == 5  # and once all masks
 
 
 def test_workers_get_nothing_that_is_open():
