@@ -94,14 +94,25 @@ class Clock:
 
 
 @pytest.fixture
-def call(monkeypatch):
-    """A roll call of two workers, its clock, and what it said in the end."""
-    clock, said = Clock(), []
-    monkeypatch.setattr(rollcall, "time", clock)
-    roll_call = RollCall(2, said.append)
-    for rank in (0, 1):
-        roll_call.hear(rank, {"role": "worker", "rank": rank, "host": "a", "process": 7 + rank}, said.append)
-    return roll_call, clock, said
+def make_call(monkeypatch):
+    """Makes a roll call of two workers, its clock, and what it said in the end."""
+
+    def make(patience):
+        clock, said = Clock(), []
+        monkeypatch.setattr(rollcall, "time", clock)
+        roll_call = RollCall(2, said.append, patience)
+        for rank in (0, 1):
+            message = {"role": "worker", "rank": rank, "host": "a", "process": 7 + rank}
+            roll_call.hear(rank, message, said.append)
+        return roll_call, clock, said
+
+    return make
+
+
+@pytest.fixture
+def call(make_call):
+    """One with the usual patience."""
+    return make_call(rollcall.PATIENCE)
 
 
 def hear_both(roll_call, first, second):
@@ -125,9 +136,14 @@ def test_roll_call_lets_go_who_is_done(call):
     assert said == []
 
 
-def test_roll_call_names_who_is_silent(call):
-    roll_call, clock, said = call
-    clock.now = rollcall.SILENCE + 1
+@pytest.mark.parametrize("patience", [rollcall.PATIENCE, 10.0])
+def test_roll_call_names_who_is_silent(make_call, patience):
+    """Within half a minute, or within a shorter patience."""
+    roll_call, clock, said = make_call(patience)
+    clock.now = min(rollcall.SILENCE, patience) - 1
+    roll_call.look()
+    assert said == [] and clock.now < 30
+    clock.now += 2
     roll_call.hear(0, {"state": "waiting"}, None)
     roll_call.look()
     assert "rank 1" in said[-1] and "not been heard" in said[-1]
