@@ -1,4 +1,4 @@
-"""Two processes under MXNet's store, started by `icd launch` over loopback: they equal one process with two devices."""
+"""Two processes under MXNet's store, started by `icd launch`, and under Horovod: they equal one process with two devices."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import world_steps
-from runs import execute
+from runs import execute, horovodrun
 
 from icd.compat import mx
 from icd.engine import rollcall
@@ -20,11 +20,12 @@ from icd.errors import InputError
 LAUNCH = [sys.executable, "-m", "icd.cli.main", "launch", "-n"]
 
 
-@pytest.fixture(scope="module")
-def found(tmp_path_factory):
+@pytest.fixture(scope="module", params=["store", "horovod"])
+def found(request, tmp_path_factory):
     """What each of two processes found; two servers share the arrays of more than a million numbers."""
+    starter = [*LAUNCH, "2", "--servers", "2", "--"] if request.param == "store" else horovodrun(2)
     out = tmp_path_factory.mktemp("world")
-    result = execute([*LAUNCH, "2", "--servers", "2", "--", str(Path(world_steps.__file__)), str(out)], out)
+    result = execute([*starter, sys.executable, str(Path(world_steps.__file__)), str(out)], out)
     assert result.returncode == 0, result.stderr
     return [dict(np.load(out / f"{rank}.npz")) for rank in (0, 1)]
 
