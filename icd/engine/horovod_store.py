@@ -80,6 +80,8 @@ def _import_horovod():
     try:
         from horovod import mxnet
     except ImportError as error:
-        remedy = "See docs/cluster.md, or use `icd launch` in the place of horovodrun."
+        remedy = (
+            "Run: bash examples/cluster/build_horovod.sh; or use `icd launch` in the place of horovodrun."
+        )
         raise InputError("HOROVOD_RANK", "Horovod, built with MXNet", str(error), remedy) from None
     return mxnet

@@ -29,6 +29,9 @@ from icd.files import write_atomic
 
 DEFERENCE = 3.0  # seconds in which the leader may say first what is wrong for all
 LARGEST = 1 << 20  # numbers sent at once
+HOROVOD_ENDED = (
+    "Horovod has been shut down"  # what waiting for a sum raises then, whoever waits and reports it
+)
 
 
 class Agreed:
@@ -314,6 +317,10 @@ def joined():
         if isinstance(error, InputError) and not world.leads:
             time.sleep(DEFERENCE)
         world.close("" if isinstance(error, Agreed) else f"{type(error).__name__} {error}".rstrip())
+        if HOROVOD_ENDED in str(error):
+            raise ConnectionError(
+                "another process ended, and so does this one. Go on with --resume."
+            ) from None
         raise
     world.close()
 

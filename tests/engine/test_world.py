@@ -72,6 +72,14 @@ def test_alone_without_variables(monkeypatch):
     assert (world.rank, world.size, world.leads, world.share([1, 2])) == (0, 1, True, [1, 2])
 
 
+def test_missing_horovod_is_said(monkeypatch):
+    monkeypatch.delenv("DMLC_ROLE", raising=False)
+    monkeypatch.setenv("HOROVOD_RANK", "0")
+    monkeypatch.setitem(sys.modules, "horovod", None)
+    with pytest.raises(InputError, match="HOROVOD_RANK: expected Horovod, built with MXNet"):
+        join()
+
+
 @pytest.mark.parametrize(
     ("changes", "word"),
     [({"DMLC_PS_ROOT_URI": ""}, "DMLC_PS_ROOT_URI"), ({"DMLC_NUM_WORKER": "two"}, "DMLC_NUM_WORKER"), ({"ICD_RANK": "2"}, "ICD_RANK")],
