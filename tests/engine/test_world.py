@@ -40,6 +40,11 @@ def test_sums_and_rows(found):
         assert (of_rank["none agrees"].item(), of_rank["one agrees"].item()) == (0, 1)
 
 
+def test_who_does_not_see_a_shared_folder_is_known(found):
+    for of_rank in found:
+        assert of_rank["blind"].tolist() == ["[]", "[1]"]
+
+
 def test_first_steps_do_not_race(found):
     """Twenty trainings that begin while one process is ahead: nobody goes on with a gradient as its weight."""
     for of_rank in found:
