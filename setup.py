@@ -86,6 +86,7 @@ setup(
         "docs": WHEELS["DOCS"],
         "onnx": WHEELS["ONNX"],
         "cluster": ["distributed"],
+        "horovod": [WHEELS["HOROVOD"]],  # built first: examples/cluster/build_horovod.sh
         "test": [
             "pytest>=7",
             "pytest-xdist",

@@ -31,6 +31,8 @@ GLUONCV = "gluoncv>=0.10.5"
 # MXNet's exporter needs onnx.mapping, which is deprecated since 1.16 and gone later. The lower bound keeps pip from trying
 # ever older sources.
 ONNX = ["onnx>=1.16,<1.17", "onnxruntime"]
+# Built by examples/cluster/build_horovod.sh; the last version, and the one that was tried.
+HOROVOD = "horovod==0.28.1"
 # The documentation site. The lower bounds are the last versions for Python 3.8.
 DOCS = ["sphinx>=7.1", "myst-parser>=3", "furo>=2024.8"]
 

@@ -77,6 +77,16 @@ def command(data, snapshot, *more) -> list:
     ]  # fmt: skip
 
 
+def horovodrun(count: int) -> list:
+    """What starts a command in several processes under Horovod; skips the test where that is not installed."""
+    import pytest  # here: other programs use this module too
+
+    reason = "needs Horovod, built with MXNet: examples/cluster/build_horovod.sh"
+    pytest.importorskip("horovod", reason=reason)
+    run = "from horovod.runner.launch import run_commandline; run_commandline()"
+    return [sys.executable, "-c", run, "--gloo", "-np", str(count), "-H", f"localhost:{count}"]
+
+
 def environment() -> dict:
     """The tests' own environment, one thread, the checkout on the path."""
     return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}

@@ -136,10 +136,13 @@ def _add_check(parser) -> None:
     parser.add_argument(
         "--workers", type=at_least(0), default=available_cores(), help="processes (default: all cores)"
     )
+    add_cluster(parser)
     parser.set_defaults(data_function=_check)
 
 
 def _check(arguments) -> int:
+    from icd.stages.cluster import opened
+
     names = ("images", "tags", "list", "classes", "superpixels", "saliency", "truth")
     data = find_data_set("folder", {name: getattr(arguments, name) for name in names})
     if data.list is None:
@@ -147,28 +150,33 @@ def _check(arguments) -> int:
     folders = RunFolders(
         data.images, data.tags, data.superpixels, data.saliency, data.truth, data.classes, arguments.max_side
     )
-    ids = data.ids
+    places = [data.images, data.tags, data.superpixels, data.saliency, data.truth]
+    with opened(arguments.cluster, arguments.workers, ".", places) as workers:
+        count = _name_problems(folders, data.ids, workers)
+        for remark in _remarks(data.truth, data.ids, len(data.classes), workers):
+            print(remark)
+    return 2 if count else 0
+
+
+def _name_problems(folders: RunFolders, ids, workers) -> int:
+    """Check all images, print what is wrong, and say how much that was."""
     faulty = count = 0
-    progress = tqdm(check_run(folders, ids, arguments.workers), total=len(ids), unit="image", disable=None)
-    for problems in progress:
+    for problems in tqdm(check_run(folders, ids, workers), total=len(ids), unit="image", disable=None):
         faulty += bool(problems)
         count += len(problems)
         for problem in problems:
             tqdm.write(str(problem))
-    print(
-        f"{len(ids)} images checked: " + (f"{count} problems in {faulty} of them" if count else "all is well")
-    )
-    for remark in _remarks(data.truth, ids, len(data.classes), arguments.workers):
-        print(remark)
-    return 2 if count else 0
+    found = f"{count} problems in {faulty} of them" if count else "all is well"
+    print(f"{len(ids)} images checked: {found}")
+    return count
 
 
-def _remarks(truth, ids, classes: int, workers: int) -> list:
+def _remarks(truth, ids, classes: int, workers) -> list:
     """What is doubtful in masks that can be read: ignored pixels, colours of other classes."""
     if truth is None:
         return []
     chunks = [ids[start : start + _CHUNK] for start in range(0, len(ids), _CHUNK)]
-    found = list(map_on_cores(partial(_findings, truth, classes), chunks, max(1, workers)))
+    found = list(map_on_cores(partial(_findings, truth, classes), chunks, workers))
     images, counts, colours = (sum(part) for part in zip(*found))
     return Findings(images, counts, colours).sentences()
 

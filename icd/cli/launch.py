@@ -147,7 +147,7 @@ class Crew:
 
     def end(self) -> None:
         """End whatever still runs, and give the signals back."""
-        well = all(process.poll() == 0 for process in self.workers)
+        well = self.workers and all(process.poll() == 0 for process in self.workers)
         _wait_for(self.helpers, GRACE if well else 0.5)
         for sign, patience in ((signal.SIGTERM, 2.0), (signal.SIGKILL, 10.0)):
             left = [process for process in (*self.workers, *self.helpers) if process.poll() is None]

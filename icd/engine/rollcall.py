@@ -70,10 +70,13 @@ class RollCall:
         How many must join.
     finish : callable
         Called with the sentence once somebody is missing.
+    patience : float
+        Seconds that all others wait for one; where it is shorter than `SILENCE`, that is as short.
     """
 
     def __init__(self, workers: int, finish, patience: float = PATIENCE):
         self._workers, self._finish, self._patience = workers, finish, patience
+        self._silence = min(SILENCE, patience)
         self._lock, self._records, self._ended = threading.Lock(), {}, False
         self._longest, self._joined, self._began = 0.0, set(), time.monotonic()
 
@@ -114,7 +117,7 @@ class RollCall:
 
     def _silent(self, now) -> str:
         for record in self._records.values():
-            if now - record.heard > SILENCE and not record.done:
+            if now - record.heard > self._silence and not record.done:
                 return f"{record.name} has not been heard for {now - record.heard:.0f} s"
         return ""
 

@@ -6,7 +6,8 @@ Several processes speak through MXNet's `dist_sync` store, which `DMLC_*` variab
 whose values are never taken for weights, and every process updates its weights itself. (With the weights' keys, as Gluon's
 trainer does with `update_on_kvstore=False`, its first pull of weights and first push of gradients race, and a process may go
 on with a gradient as its weight.) Everything else goes through a few buffers, one a size: what is written to a buffer, pushed,
-pulled and read from it is one chain in MXNet's engine, so that no sum is mistaken for the one before.
+pulled and read from it is one chain in MXNet's engine, so that no sum is mistaken for the one before. Where `horovodrun` started the
+processes, `icd.engine.horovod_store` takes the store's place.
 """
 
 from __future__ import annotations
@@ -28,6 +29,9 @@ from icd.files import write_atomic
 
 DEFERENCE = 3.0  # seconds in which the leader may say first what is wrong for all
 LARGEST = 1 << 20  # numbers sent at once
+HOROVOD_ENDED = (
+    "Horovod has been shut down"  # what waiting for a sum raises then, whoever waits and reports it
+)
 
 
 class Agreed:
@@ -131,19 +135,22 @@ class World:
         """While this lasts, this process may let the others wait."""
         yield
 
+    def close(self, failed: str = "") -> None:
+        """Leave: when all are done, or, where this process failed, at once."""
+
 
 ALONE = World()
 
 
 class StoreWorld(World):
-    """Several processes that share MXNet's store.
+    """Several processes that share a store.
 
     Parameters
     ----------
-    store : mxnet.kvstore.KVStore
-        Of a type that begins with `dist_sync`.
+    store : mxnet.kvstore.KVStore or icd.engine.horovod_store.HorovodStore
+        MXNet's of a type that begins with `dist_sync`.
     rank : int
-    member : icd.engine.rollcall.Member
+    member : icd.engine.rollcall.Member or icd.engine.horovod_store.Unwatched
     """
 
     def __init__(self, store, rank: int, member):
@@ -200,11 +207,11 @@ class StoreWorld(World):
         with self._member.being("busy"):
             yield
 
-    def close(self, failed: str = "") -> None:
-        """Leave: when all are done, or, where this process failed, at once."""
+    def close(self, failed=""):
+        """See `World.close`."""
         if failed:
-            # Else the store waits for the others when it is freed.
-            ctypes_call(compat.mx.base._LIB.MXKVStoreSetBarrierBeforeExit, self._store.handle, 0)
+            if hasattr(self._store, "handle"):  # else MXNet's store waits for the others when it is freed
+                ctypes_call(compat.mx.base._LIB.MXKVStoreSetBarrierBeforeExit, self._store.handle, 0)
         else:
             compat.mx.nd.waitall()
             self.barrier()
@@ -212,7 +219,8 @@ class StoreWorld(World):
 
     def blind(self, folder):
         """See `World.blind`."""
-        mark = Path(folder) / f".shared-{os.environ['DMLC_PS_ROOT_PORT']}-{self._keys}"
+        name = self._total(compat.mx.nd.array([os.getpid() * self.leads], dtype="int32")).asscalar()
+        mark = Path(folder) / f".shared-{name}"
         if self.leads:
             write_atomic(mark, b"")
         self.barrier()
@@ -259,23 +267,30 @@ def ctypes_call(function, *arguments) -> None:
     compat.mx.base.check_call(function(*(ctypes.c_int(a) if isinstance(a, int) else a for a in arguments)))
 
 
-def is_worker(environment=os.environ) -> bool:
-    """Whether this process was started as one of several workers."""
-    return environment.get("DMLC_ROLE") == "worker"
-
-
 def join() -> World:
-    """The world of this process: alone, or with the others that `DMLC_ROLE=worker` and its companions speak of.
-
-    `ICD_RANK` may give the rank, so that the first host has rank 0; else the store does.
+    """The world of this process: alone, or with the others that `DMLC_ROLE=worker` and its companions speak of, or `horovodrun`'s.
 
     Raises
     ------
     InputError
-        A variable is missing or wrong, or two processes have one rank.
+        A variable is missing or wrong, two processes have one rank, or Horovod is not installed.
     """
-    if not is_worker():
+    if os.environ.get("DMLC_ROLE") == "worker":
+        world = _join_store()
+    elif "HOROVOD_RANK" in os.environ:
+        from icd.engine.horovod_store import HorovodStore, Unwatched  # here: few have it
+
+        store = HorovodStore()
+        world = StoreWorld(store, store.rank, Unwatched())
+    else:
         return World()
+    if not world.leads:
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115  (for the rest of the process)
+    return world
+
+
+def _join_store() -> StoreWorld:
+    """The world that shares MXNet's store; `ICD_RANK` may give the rank, so that the first host has rank 0, else the store does."""
     check_environment(os.environ)
     wanted = os.environ.get("ICD_RANK")
     member = Member("worker", None if wanted is None else int(wanted))
@@ -289,8 +304,6 @@ def join() -> World:
         raise InputError(
             "ICD_RANK", "another number, from 0 on, for every process", f"{rank} or its like twice"
         )
-    if not world.leads:
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115  (for the rest of the process)
     return world
 
 
@@ -298,15 +311,16 @@ def join() -> World:
 def joined():
     """The world of this process, which it leaves at the end: after the others, or at once where something failed."""
     world = join()
-    if not isinstance(world, StoreWorld):
-        yield world
-        return
     try:
         yield world
     except BaseException as error:
         if isinstance(error, InputError) and not world.leads:
             time.sleep(DEFERENCE)
         world.close("" if isinstance(error, Agreed) else f"{type(error).__name__} {error}".rstrip())
+        if HOROVOD_ENDED in str(error):
+            raise ConnectionError(
+                "another process ended, and so does this one. Go on with --resume."
+            ) from None
         raise
     world.close()
 

@@ -1,9 +1,9 @@
 """Stages and checks that go image by image, on the machines of a Dask cluster. In: a function and items. Out: its results, in order.
 
 `--cluster local` starts workers on this machine, `--cluster tcp://HOST:8786` uses a scheduler with workers of yours. What `Workers`
-does with processes of this machine a `Cluster` does with them, so that nothing else knows the difference. Folders are shared: a
-function is written there once and read once by every worker, which keeps it, with the network that it has loaded. A worker that
-dies costs what it was doing, and another one does that again. Dask is imported here alone.
+does with processes of this machine a `Cluster` does with them, so that nothing else knows the difference. Folders are shared.
+Dask carries a function once to every worker, which keeps it, with the network that it has loaded. A worker that dies costs what it
+was doing, and another one does that again. Dask is imported here alone.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ import contextlib
 import io
 import itertools
 import os
-import pickle
 import socket
 import sys
 import tempfile
 import time
+import uuid
 from collections import deque
 from functools import lru_cache
 from pathlib import Path
@@ -42,7 +42,7 @@ class Cluster:
     workers : int
         How many processes a local cluster has, at least one.
     folder : str or os.PathLike
-        A folder that all share; functions go there for the time being.
+        A folder that all must share.
     places : iterable of str or os.PathLike
         What every worker must see besides.
 
@@ -135,17 +135,20 @@ class Cluster:
         print(f"{stage.name}: {len(ids)} images in {seconds:.1f} s, {len(ids) / seconds:.2f} a second, "
               f"by {self.threads} worker threads of {self._address}")  # fmt: skip
 
-    def submit(self, path: Path, items: list):
-        """A future of the results of some items, by the function that lies at a path."""
-        return self._client.submit(_apply, str(path), os.getcwd(), items, pure=False, retries=0)
+    def carry(self, function):
+        """A future of a function, for `submit`.
 
-    def write(self, function) -> Path:
-        """Put a function where the workers find it."""
-        handle, path = tempfile.mkstemp(dir=self._folder, prefix=".work-", suffix=".pickle")
-        with os.fdopen(handle, "wb") as file:
-            pickle.dump(function, file)
-        os.chmod(path, 0o644)
-        return Path(path)
+        It is a task's result, and not data that only some worker has, so that Dask makes it again when that worker dies. It
+        travels as Dask packs it: the scheduler need not import what it names, and a worker that hands it on hands on no network.
+        """
+        from distributed.protocol import serialize_bytes
+
+        packed = uuid.uuid4().hex, serialize_bytes(function)
+        return self._client.submit(_hold, packed, pure=False)
+
+    def submit(self, carried, items: list):
+        """A future of the results of some items, by a function that `carry` has sent."""
+        return self._client.submit(_apply, carried, os.getcwd(), items, pure=False, retries=0)
 
     def close(self) -> None:
         """Leave the cluster, and end a local one."""
@@ -161,7 +164,7 @@ class ClusterPool:
 
     def __init__(self, cluster: Cluster, function, group: int):
         self._cluster, self._group = cluster, group
-        self._path = cluster.write(function)
+        self._carried = cluster.carry(function)
 
     def map(self, items, ahead: int = 0):
         """Yield `function(item)` for every item, in order; items are taken as they are needed.
@@ -176,7 +179,7 @@ class ClusterPool:
         items, pending = iter(items), deque()
         try:
             for group in iter(lambda: list(itertools.islice(items, self._group)), []):
-                pending.append((group, self._cluster.submit(self._path, group)))
+                pending.append((group, self._cluster.submit(self._carried, group)))
                 if len(pending) > WINDOW * self._cluster.threads + ahead // self._group:
                     yield from self._result(*pending.popleft())
             while pending:
@@ -204,12 +207,12 @@ class ClusterPool:
         raise InputError("workers of the cluster", "all of them to finish", found, remedy)
 
     def close(self) -> None:
-        """Remove the function."""
-        self._path.unlink(missing_ok=True)
+        """Let the workers forget the function."""
+        self._carried.release()
 
 
 class StageWork:
-    """Makes a stage's files of some ids; in a worker, once read, it keeps the network that the stage loads."""
+    """Makes a stage's files of some ids; in a worker it keeps the network that the stage loads."""
 
     def __init__(self, stage):
         self._stage = stage
@@ -253,13 +256,21 @@ def _report(paths: list) -> tuple:
     return socket.gethostname(), icd.__version__, [path for path in paths if not os.path.exists(path)]
 
 
-def _apply(path: str, folder: str, items: list) -> list:
+def _hold(packed: tuple) -> tuple:
+    """What is carried."""
+    return packed
+
+
+def _apply(packed: tuple, folder: str, items: list) -> list:
+    """Results of some items, by a function that was carried here."""
     os.chdir(folder)  # paths may be relative to where the user is
-    function = _read(path)
+    function = _unpacked(*packed)
     return [function(item) for item in items]
 
 
 @lru_cache(maxsize=1)
-def _read(path: str):
-    with open(path, "rb") as file:
-        return pickle.load(file)
+def _unpacked(name: str, packed: bytes):
+    """The function, and with it what it loads; under another name it is another one, for files may have changed."""
+    from distributed.protocol import deserialize_bytes
+
+    return deserialize_bytes(packed)

@@ -60,7 +60,7 @@ def run_script(name, words, **variables) -> None:
 
 def test_scripts_and_manifests_are_well_formed():
     scripts = [*EXAMPLES.glob("*.sh"), *EXAMPLES.glob("*.sbatch")]
-    assert len(scripts) == 5
+    assert len(scripts) == 6
     for script in scripts:
         assert subprocess.run(["bash", "-n", str(script)]).returncode == 0
         assert all(len(line) <= 130 for line in script.read_text().splitlines())

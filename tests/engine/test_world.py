@@ -1,4 +1,4 @@
-"""Two processes under MXNet's store, started by `icd launch` over loopback: they equal one process with two devices."""
+"""Two processes under MXNet's store, started by `icd launch`, and under Horovod: they equal one process with two devices."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import world_steps
-from runs import execute
+from runs import execute, horovodrun
 
 from icd.compat import mx
 from icd.engine import rollcall
@@ -20,11 +20,12 @@ from icd.errors import InputError
 LAUNCH = [sys.executable, "-m", "icd.cli.main", "launch", "-n"]
 
 
-@pytest.fixture(scope="module")
-def found(tmp_path_factory):
+@pytest.fixture(scope="module", params=["store", "horovod"])
+def found(request, tmp_path_factory):
     """What each of two processes found; two servers share the arrays of more than a million numbers."""
+    starter = [*LAUNCH, "2", "--servers", "2", "--"] if request.param == "store" else horovodrun(2)
     out = tmp_path_factory.mktemp("world")
-    result = execute([*LAUNCH, "2", "--servers", "2", "--", str(Path(world_steps.__file__)), str(out)], out)
+    result = execute([*starter, sys.executable, str(Path(world_steps.__file__)), str(out)], out)
     assert result.returncode == 0, result.stderr
     return [dict(np.load(out / f"{rank}.npz")) for rank in (0, 1)]
 
@@ -37,6 +38,11 @@ def test_sums_and_rows(found):
         assert of_rank["large"].shape == ((1 << 20) + 5,) and (of_rank["large"] == 3).all()
         np.testing.assert_array_equal(of_rank["many"], np.arange(200)[:, None] * np.full(7, 3.0))
         assert (of_rank["none agrees"].item(), of_rank["one agrees"].item()) == (0, 1)
+
+
+def test_who_does_not_see_a_shared_folder_is_known(found):
+    for of_rank in found:
+        assert of_rank["blind"].tolist() == ["[]", "[1]"]
 
 
 def test_first_steps_do_not_race(found):
@@ -71,6 +77,14 @@ def test_alone_without_variables(monkeypatch):
     assert (world.rank, world.size, world.leads, world.share([1, 2])) == (0, 1, True, [1, 2])
 
 
+def test_missing_horovod_is_said(monkeypatch):
+    monkeypatch.delenv("DMLC_ROLE", raising=False)
+    monkeypatch.setenv("HOROVOD_RANK", "0")
+    monkeypatch.setitem(sys.modules, "horovod", None)
+    with pytest.raises(InputError, match="HOROVOD_RANK: expected Horovod, built with MXNet"):
+        join()
+
+
 @pytest.mark.parametrize(
     ("changes", "word"),
     [({"DMLC_PS_ROOT_URI": ""}, "DMLC_PS_ROOT_URI"), ({"DMLC_NUM_WORKER": "two"}, "DMLC_NUM_WORKER"), ({"ICD_RANK": "2"}, "ICD_RANK")],
@@ -94,14 +108,25 @@ class Clock:
 
 
 @pytest.fixture
-def call(monkeypatch):
-    """A roll call of two workers, its clock, and what it said in the end."""
-    clock, said = Clock(), []
-    monkeypatch.setattr(rollcall, "time", clock)
-    roll_call = RollCall(2, said.append)
-    for rank in (0, 1):
-        roll_call.hear(rank, {"role": "worker", "rank": rank, "host": "a", "process": 7 + rank}, said.append)
-    return roll_call, clock, said
+def make_call(monkeypatch):
+    """Makes a roll call of two workers, its clock, and what it said in the end."""
+
+    def make(patience):
+        clock, said = Clock(), []
+        monkeypatch.setattr(rollcall, "time", clock)
+        roll_call = RollCall(2, said.append, patience)
+        for rank in (0, 1):
+            message = {"role": "worker", "rank": rank, "host": "a", "process": 7 + rank}
+            roll_call.hear(rank, message, said.append)
+        return roll_call, clock, said
+
+    return make
+
+
+@pytest.fixture
+def call(make_call):
+    """One with the usual patience."""
+    return make_call(rollcall.PATIENCE)
 
 
 def hear_both(roll_call, first, second):
@@ -125,9 +150,14 @@ def test_roll_call_lets_go_who_is_done(call):
     assert said == []
 
 
-def test_roll_call_names_who_is_silent(call):
-    roll_call, clock, said = call
-    clock.now = rollcall.SILENCE + 1
+@pytest.mark.parametrize("patience", [rollcall.PATIENCE, 10.0])
+def test_roll_call_names_who_is_silent(make_call, patience):
+    """Within half a minute, or within a shorter patience."""
+    roll_call, clock, said = make_call(patience)
+    clock.now = min(rollcall.SILENCE, patience) - 1
+    roll_call.look()
+    assert said == [] and clock.now < 30
+    clock.now += 2
     roll_call.hear(0, {"state": "waiting"}, None)
     roll_call.look()
     assert "rank 1" in said[-1] and "not been heard" in said[-1]

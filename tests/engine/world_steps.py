@@ -107,6 +107,15 @@ def sums(world) -> dict:
     return {key: value.asnumpy() for key, value in found.items()}
 
 
+def blind(folder, world) -> list:
+    """Who does not see what the leader writes: nobody in a folder that both share; the second where each has its own."""
+    own = folder / f"own{world.rank}"
+    own.mkdir()
+    found = [world.blind(place) for place in (folder, own)]
+    assert not list(own.iterdir())
+    return found
+
+
 def races(world) -> np.ndarray:
     """The weight after the first step of many trainings that begin while one process is ahead."""
     found = []
@@ -170,6 +179,7 @@ def main(out) -> None:
     with joined() as world:
         assert isinstance(world, World) and world.size == 2
         found = {**sums(world), "races": races(world), "refusal": np.array(refusal(out, world))}
+        found["blind"] = np.array([str(ranks) for ranks in blind(out, world)])
         for name in NAMES:
             found.update(steps(name, [mx.cpu()], world))
         np.savez(out / f"{world.rank}.npz", **found)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from runs import command, execute, make_data, weights_of
+from runs import command, make_data, weights_of
 from stage_conformance import contents, data_set, given_maps
 
 from icd.cli.main import main
@@ -75,7 +75,7 @@ def test_every_kind_makes_the_same_files(tmp_path, scheduler, capsys):
         files = [contents(stage) for stage in stages]
         assert all(len(of_stage) >= IMAGES for of_stage in files[:-1])
         made.append((files, read_json(job.out / "scores.json")))
-        assert not list(job.out.rglob(".work-*")) and not list(job.out.rglob(".shared-*"))
+        assert not list(job.out.rglob(".shared-*"))
     assert made[0] == made[1]
     said = capsys.readouterr().out
     for name in ("crf", "walk", "val"):
@@ -137,11 +137,6 @@ def fail(item):
     return item * item
 
 
-def die(item):
-    """End the worker."""
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
 def test_results_come_in_order_and_errors_in_their_place(tmp_path, scheduler):
     with opened(scheduler, 2, tmp_path) as cluster:
         pool, found = cluster.pool(fail, group=2), []
@@ -156,12 +151,15 @@ def test_results_come_in_order_and_errors_in_their_place(tmp_path, scheduler):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.slow
-def test_images_that_kill_every_worker_are_named(tmp_path):
-    with opened("local", 2, tmp_path) as cluster:
-        pool = cluster.pool(die)
-        with pytest.raises(InputError, match="ended 4 times over.*picture3"):
-            list(pool.map(["picture3"]))
+def test_images_that_kill_every_worker_are_named(tmp_path, monkeypatch):
+    """On a cluster of one worker that is started for it, which may die once."""
+    pytest.importorskip("distributed")
+    monkeypatch.setattr(clusters, "ATTEMPTS", 1)
+    with opened("local", 1, tmp_path) as cluster:
+        assert cluster.threads == 1
+        pool = cluster.pool(signal.raise_signal)  # and nothing of this file, which takes long to import
+        with pytest.raises(InputError, match="ended 2 times over.*9"):
+            list(pool.map([int(signal.SIGKILL)]))
         pool.close()
 
 
@@ -190,16 +188,17 @@ def test_missing_dask_is_said(tmp_path, monkeypatch):
         Cluster("local", 2, tmp_path)
 
 
-@pytest.mark.slow
-def test_whole_run_is_the_same(tmp_path, scheduler):
+def test_whole_run_is_the_same(tmp_path, scheduler, monkeypatch, capsys):
     """Superpixels, check, localization, seeds with CRF, scores, by the command line."""
     make_data(tmp_path / "data", 4)
-    small = ["--num-epoch", "1", "--superpixels"]
+    monkeypatch.chdir(tmp_path)
     for out, more in (("alone", []), ("cluster", ["--cluster", scheduler])):
-        result = execute(command("data", out, *small, f"sp_{out}", *more), tmp_path)
-        assert result.returncode == 0, result.stderr
+        capsys.readouterr()
+        words = command("data", out, "--num-epoch", "1", "--superpixels", f"sp_{out}", *more)
+        assert main(["run", "icd", *words[2:]]) == 0
+    said = capsys.readouterr().out
     for kind in ("superpixels", "maps", "masks"):
-        assert f"{kind}: 4 images in " in result.stdout
+        assert f"{kind}: 4 images in " in said
     one, other = (
         {p.relative_to(tmp_path / out / "results"): p.read_bytes()
          for p in sorted((tmp_path / out / "results").rglob("*")) if p.suffix in (".png", ".npz")}
@@ -247,7 +246,27 @@ def test_other_commands_take_the_flag(tmp_path, scheduler, monkeypatch, capsys):
     scores = [{**read_json(f"{out}.json"), "about": None} for out in ("alone", "spread")]
     assert scores[0] == scores[1]
     assert f"superpixels: {IMAGES} images in " in capsys.readouterr().out
-    assert not list(Path().glob(".work-*"))
+    assert not list(Path().glob(".shared-*"))
+
+
+def test_data_are_checked_by_the_workers(tmp_path, scheduler, monkeypatch, capsys):
+    """The same words as from one process, for the photographs, the tags and the masks."""
+    monkeypatch.chdir(make_data(tmp_path / "data", 4))
+    Path("JPEGImages/picture1.jpg").write_bytes(b"no photograph")
+    write_mask(mask_path("truth", "picture2"), np.full((1, 1), 9, np.uint8))
+    call = ["data", "check", "--images", "JPEGImages", "--tags", "Annotations", "--truth", "truth",
+            "--list", "list.txt", "--classes", "classes.txt"]  # fmt: skip
+    submit, sent = Cluster.submit, []
+    monkeypatch.setattr(
+        Cluster, "submit", lambda self, carried, items: sent.extend(items) or submit(self, carried, items)
+    )
+    said = []
+    for more in (["--workers", "0"], ["--cluster", scheduler]):
+        assert sent == []
+        assert main([*call, *more]) == 2
+        said.append(capsys.readouterr().out)
+    assert said[0] == said[1] and "picture1.jpg" in said[0] and "picture2.png" in said[0]
+    assert sent[:4] == [f"picture{k}" for k in range(4)] and len(sent) == 5  # and once all masks
 
 
 def test_workers_get_nothing_that_is_open():
