@@ -75,11 +75,10 @@ def _carry_out(request: dict) -> int:
     first, *rest = request["arguments"]
     try:
         if first == "-m":
-            sys.argv = rest
+            sys.argv, sys.path[0] = rest, os.getcwd()
             runpy.run_module(rest[0], run_name="__main__", alter_sys=True)
         else:
-            sys.argv = [first, *rest]
-            sys.path[0] = str(Path(first).resolve().parent)
+            sys.argv, sys.path[0] = [first, *rest], str(Path(first).resolve().parent)
             runpy.run_path(first, run_name="__main__")
         status = 0
     except SystemExit as end:
