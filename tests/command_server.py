@@ -50,7 +50,6 @@ def run(arguments, cwd, environment) -> subprocess.CompletedProcess:
 
 def serve() -> None:
     """Answer requests until there are no more."""
-    import icd.cli.main
     import icd.methods
     import icd.stages.chain  # noqa: F401
 
