@@ -17,12 +17,11 @@ PERFORMANCE = Path(__file__).resolve().parents[1] / "docs" / "performance.md"
 
 def processor() -> str:
     """The processor's name."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        lines = []
-    named = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return named[0] if named else platform.processor() or platform.machine()
+    from icd.provenance import (
+        machine as about,  # here: a Python with PyTorch instead of this package reads this file too
+    )
+
+    return about()["cpu"]
 
 
 def machine() -> str:
