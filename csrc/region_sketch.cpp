@@ -13,6 +13,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdlib>
 #include <cstring>
 #include <limits>
 #include <numeric>
@@ -197,6 +198,18 @@ ICD_AVX2 void products_avx2(const int8_t* x, const uint8_t* y, int64_t width, in
             out[q * rows + row] = _mm_cvtsi128_si32(_mm_add_epi32(sum, _mm_shuffle_epi32(sum, 0xb1)));
         }
     }
+}
+
+#define ICD_VNNI __attribute__((target("avx512f,avx512vnni")))
+
+// True where the processor also multiplies 8-bit numbers in vectors of 512 bits, and the environment does not say ICD_VNNI=0.
+bool use_vnni() {
+    static const bool use = [] {
+        const char* wish = std::getenv("ICD_VNNI");
+        const bool there = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vnni");
+        return use_avx2() && there && !(wish && std::strcmp(wish, "0") == 0);
+    }();
+    return use;
 }
 
 // Four products and their sum in one instruction.

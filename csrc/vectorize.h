@@ -12,7 +12,6 @@
 
 #if defined(__x86_64__)
 #define ICD_AVX2 __attribute__((target("avx2")))
-#define ICD_VNNI __attribute__((target("avx512f,avx512vnni")))
 #else
 #define ICD_AVX2
 #endif
@@ -68,16 +67,6 @@ inline bool use_avx2() {
         const char* wish = std::getenv("ICD_AVX2");
         return __builtin_cpu_supports("avx2") && !(wish && std::strcmp(wish, "0") == 0);
     }();
-    return use;
-#else
-    return false;
-#endif
-}
-
-// True where the processor also multiplies 8-bit numbers in vectors of 512 bits.
-inline bool use_vnni() {
-#if defined(__x86_64__)
-    static const bool use = use_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vnni");
     return use;
 #else
     return false;
