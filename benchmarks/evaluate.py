@@ -26,7 +26,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.document import write_part
+from benchmarks.document import write_measured
 from icd.evaluate import score_masks
 from icd.evaluate.confusion import class_counts, joint_table
 from icd.evaluate.policies import CONVENTIONS
@@ -260,7 +260,7 @@ def main() -> None:
     ])  # fmt: skip
     print(text)
     if arguments.write:
-        write_part("evaluate", text)
+        write_measured("evaluate", text)
 
 
 if __name__ == "__main__":

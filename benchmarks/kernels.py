@@ -26,7 +26,7 @@ from skimage.segmentation import felzenszwalb
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.document import write_part  # noqa: E402
+from benchmarks.document import processor, table, write_measured  # noqa: E402
 from benchmarks.kernel_peers import (  # noqa: E402
     merge_in_numpy,
     path_affinities_in_numpy,
@@ -82,12 +82,6 @@ def print_peak(number: int, which: int) -> None:
 def _status(field: str) -> int:
     lines = Path("/proc/self/status").read_text().splitlines()
     return int(next(line for line in lines if line.startswith(field)).split()[1])
-
-
-def table(header, rows) -> str:
-    """A Markdown table."""
-    lines = ["| " + " | ".join(map(str, row)) + " |" for row in (header, ["---"] * len(header), *rows)]
-    return "\n".join(lines)
 
 
 def soft_unary(labels, size):
@@ -344,16 +338,11 @@ LEFT_TO_GAIN = """What is left to gain:
 
 
 def main() -> None:
-    machine = next(
-        line.split(":")[1].strip()
-        for line in Path("/proc/cpuinfo").read_text().splitlines()
-        if "model name" in line
-    )
     load = os.getloadavg()[0]
     vector = "AVX2 where it pays" if os.environ.get("ICD_AVX2") != "0" else "baseline instructions"
     parts = [
         "## Native kernels",
-        f"`python benchmarks/kernels.py` on {machine}, {os.cpu_count()} processors, {vector}. The "
+        f"`python benchmarks/kernels.py` on {processor()}, {os.cpu_count()} processors, {vector}. The "
         f"tables show medians of turns, with one thread unless they say otherwise; the load average was {load:.1f} at the start.",
         comparisons(),
         "What a second thread brings (results do not depend on the number of threads):",
@@ -364,7 +353,7 @@ def main() -> None:
         limits(),
         LEFT_TO_GAIN,
     ]
-    write_part("kernels", "\n\n".join(parts))
+    write_measured("kernels", "\n\n".join(parts))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Training and localization against the same network in plain PyTorch, in turns in one session, on the same threads.
 
-    python benchmarks/training.py            needs torch
+    python benchmarks/training.py                            needs torch
+    python benchmarks/training.py --torch OTHER/bin/python   PyTorch in an environment of its own
 
 Each framework runs in a process of its own, so that neither's thread pool disturbs the other. The processes take turns:
 MXNet, PyTorch, MXNet, ... The table goes into docs/performance.md.
@@ -19,9 +20,12 @@ import time
 from pathlib import Path
 
 import numpy as np
-from document import write_part
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from benchmarks.document import machine, write_measured  # noqa: E402
+
 IMAGES, SIZE, INFER_SIZE, REGIONS = 4, 321, 513, 64
 
 
@@ -36,7 +40,6 @@ def batch(size: int, count: int = IMAGES) -> tuple:
 
 def run_mxnet(steps: int) -> dict:
     """Seconds of each step and of each localization by this package."""
-    sys.path.insert(0, str(ROOT))
     from icd.compat import mx
     from icd.engine.build import build_trainable
     from icd.engine.fit import make_trainer, train_step
@@ -87,9 +90,9 @@ def run_torch(steps: int) -> dict:
     return {"train": train, "localize": localize}
 
 
-def child(framework: str, steps: int, threads: int) -> dict:
+def child(framework: str, steps: int, threads: int, python: str) -> dict:
     """Run one framework in a process of its own."""
-    command = [sys.executable, __file__, "--framework", framework, "--steps", str(steps)]
+    command = [python, __file__, "--framework", framework, "--steps", str(steps)]
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
     return json.loads(subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE).stdout)
 
@@ -102,6 +105,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3, help="turns of each framework")
     parser.add_argument("--steps", type=int, default=4, help="steps a turn; the first is not counted")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--torch", default=sys.executable, help="a Python that has PyTorch")
     parser.add_argument("--framework", choices=("mxnet", "torch"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.framework:
@@ -109,19 +113,20 @@ def main() -> None:
         result["peak_mib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         print(json.dumps(result))
         return
+    pythons = {"mxnet": sys.executable, "torch": arguments.torch}
     rounds = [
-        {name: child(name, arguments.steps, arguments.threads) for name in ("mxnet", "torch")}
+        {name: child(name, arguments.steps, arguments.threads, python) for name, python in pythons.items()}
         for _ in range(arguments.rounds)
     ]
     text = table(rounds, arguments.threads)
     print(text)
-    write_part("training", text)
+    write_measured("training", text)
 
 
 def table(rounds: list, threads: int) -> str:
     """Medians, and the ratio turn by turn."""
     lines = [
-        f"VGG-16 ICD, {threads} threads, {len(rounds)} turns each; `python benchmarks/training.py`.",
+        f"VGG-16 ICD, {threads} threads, {len(rounds)} turns each; `python benchmarks/training.py`, {machine()}.",
         "",
         "| what | this package | plain PyTorch | PyTorch / ours (median of turns, lowest to highest) |",
         "|---|---|---|---|",

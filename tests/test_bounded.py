@@ -126,8 +126,7 @@ import sys
 from pathlib import Path
 import numpy as np
 from icd.data.catalogue import DataSet
-from icd.engine.build import build_trainable
-from icd.engine.devices import choose_devices
+from icd.engine.build import build_trainable, fuse_for_inference
 from icd.engine.localize import localize
 from icd.data.batches import InferenceBatches
 from icd.stages.base import GivenMaps, Job
@@ -135,23 +134,28 @@ from icd.stages.seeds import Seeds
 root = Path(sys.argv[1])
 data = DataSet("folder", ("disc", "box"), root / "images", root / "tags.csv", root / "list.txt")
 job = Job(data, root / "out", gpus="", workers=0)
-method = build_trainable("icd", "small", 2, job.devices[0], seed=0)
+name, backbone = sys.argv[2:]
+method = build_trainable(name, backbone, 2, job.devices[0], seed=0)
+fuse_for_inference(method, job.devices[0])
 maps = {name: root / "out" / name for name in method.score_maps}
 presentation = method.presentation(method.recipe, 513)
 localize(method, InferenceBatches(job.dataset(data.ids), 4, presentation), job.devices[0], maps, "float32")
-given = GivenMaps("maps", job, root / "out", maps, {"icd": method.score_maps["icd"]})
+given = GivenMaps("maps", job, root / "out", maps, {name: method.score_maps[name]})
 Seeds("seeds", job, root / "out", given).run()
 (root / "peak").write_text(str(peak()))
 """
 )
 
 
-def test_12_megapixels_are_localized_and_refined_in_bounded_memory(tmp_path):
+@pytest.mark.parametrize(("name", "backbone"), [("icd", "small"), ("eps", "mobilenet_v2")])
+def test_12_megapixels_are_localized_and_refined_in_bounded_memory(tmp_path, name, backbone):
     (tmp_path / "images").mkdir()
     Image.fromarray(photograph(3000, 4000)).save(tmp_path / "images" / "a.JPG", quality=90)
     (tmp_path / "tags.csv").write_text("id,tags\na,disc;box\n")
     (tmp_path / "list.txt").write_text("a\n")
-    child = subprocess.Popen([sys.executable, "-c", PROGRAM, str(tmp_path)], env=environment())
+    child = subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, str(tmp_path), name, backbone], env=environment()
+    )
     _, status, usage = os.wait4(child.pid, 0)
     child.returncode = status
     assert status == 0

@@ -14,6 +14,9 @@ from tqdm import tqdm
 from icd import compat
 from icd.files import ScoreMaps, score_maps_path, write_score_maps
 
+PIXELS_AT_ONCE = 2**21
+"""Of views that a network sees at once, unless a single view has more: a mirrored pair of VOC's size at scale 2 is 1.5 million."""
+
 
 def localize(method, batches, contexts: list, folders: dict, map_type: str) -> None:
     """Write the score maps of every image that `batches` yields.
@@ -77,7 +80,35 @@ def localize_views(method, batch: dict, context) -> list:
 
 
 def _start(method, batch: dict, context) -> list:
-    return [method.localize(compat.mx.nd.array(views, context, dtype="float32")) for views in batch["views"]]
+    return run_views(method.localize, batch["views"], context)
+
+
+def run_views(network, views: list, context) -> list:
+    """What a network gives for the views of every scale: few of them at once where they are large.
+
+    Networks know nothing of the other views of a batch, so results do not depend on how many are seen at once. The memory of
+    a photograph's largest scale is that of one view and not of the mirrored pair.
+
+    Parameters
+    ----------
+    network : callable
+        Views (m, 3, h, w) -> a dict of NDArray with one entry a view.
+    views : list of numpy.ndarray, shape (m, 3, h, w)
+    context : mxnet.Context
+    """
+    outputs = []
+    for of_scale in views:
+        together = max(1, PIXELS_AT_ONCE // (of_scale.shape[2] * of_scale.shape[3]))
+        parts = [
+            network(compat.mx.nd.array(of_scale[begin : begin + together], context, dtype="float32"))
+            for begin in range(0, len(of_scale), together)
+        ]
+        outputs.append({name: _joined([part[name] for part in parts]) for name in parts[0]})
+    return outputs
+
+
+def _joined(parts: list):
+    return parts[0] if len(parts) == 1 else compat.mx.nd.concat(*parts, dim=0)
 
 
 def _fetch(outputs: list) -> list:

@@ -11,9 +11,8 @@ from dataclasses import asdict
 
 import numpy as np
 
-from icd import compat
 from icd.data.views import FloatPyramid
-from icd.engine.localize import over_devices
+from icd.engine.localize import over_devices, run_views
 from icd.errors import InputError
 from icd.files import ImageLogits
 from icd.fusion import Fusion, crf_probabilities, logits_on_image, mask_of
@@ -54,7 +53,8 @@ def predict_views(segmenter, views: list, context) -> list:
 
 
 def _start(segmenter, views: list, context) -> list:
-    return [segmenter.predict(compat.mx.nd.array(view, context, dtype="float32")) for view in views]
+    outputs = run_views(lambda part: {"logits": segmenter.predict(part)}, views, context)
+    return [output["logits"] for output in outputs]
 
 
 def image_logits_of(batch: dict, outputs: list, place: int) -> ImageLogits:

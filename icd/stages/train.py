@@ -332,11 +332,13 @@ class Train(Stage):
         )  # fmt: skip
 
     def load(self):
-        """The trained trainable."""
+        """The trained trainable, for inference."""
+        from icd.engine.build import fuse_for_inference
         from icd.engine.parameters import load_checkpoint_weights
 
         trainable = self.build()
         load_checkpoint_weights(trainable, self.weights)
+        fuse_for_inference(trainable, self.job.devices[0])
         return trainable
 
     def remove(self):

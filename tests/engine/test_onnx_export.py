@@ -8,6 +8,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from trainable_conformance import with_lively_weights
 
 from icd.compat import mx
 from icd.engine import onnx_export
@@ -37,18 +38,6 @@ def assert_equal(method, model, shapes=SHAPES):
             values = values.asnumpy()
             assert np.isfinite(values).all() and values.std() > 0
             np.testing.assert_allclose(found[name], values, rtol=0, atol=1e-4 * np.abs(values).max())
-
-
-def with_lively_weights(method):
-    """Weights under which every layer matters; batch norms have neither gamma 1 nor mean 0, used or not."""
-    method.initialize(mx.init.Xavier(magnitude=3), force_reinit=True)
-    random = np.random.RandomState(1)
-    for name, parameter in method.collect_params().items():
-        if name.endswith(("_gamma", "_running_var")):
-            parameter.set_data(mx.nd.array(random.uniform(0.5, 1.5, parameter.shape)))
-        elif name.endswith(("_beta", "_bias", "_running_mean")):
-            parameter.set_data(mx.nd.array(random.uniform(-0.2, 0.2, parameter.shape)))
-    return method
 
 
 # Every method on the smallest backbone, every other backbone under one of the methods that are published with it.

@@ -177,13 +177,13 @@ for result in results:
 
 def test_the_instruction_set_does_not_change_the_result():
     digests = []
-    for wish in ("0", "1"):
-        environment = {**os.environ, "ICD_AVX2": wish}
+    for avx2, vnni in (("0", "0"), ("1", "0"), ("1", "1")):
+        environment = {**os.environ, "ICD_AVX2": avx2, "ICD_VNNI": vnni}
         command = [sys.executable, "-c", DIGESTS]
         ran = subprocess.run(command, capture_output=True, text=True, env=environment)
         assert ran.returncode == 0, ran.stderr
         digests.append(ran.stdout.split())
-    assert len(digests[0]) == 14 and digests[0] == digests[1]
+    assert len(digests[0]) == 14 and digests[0] == digests[1] == digests[2]
 
 
 def test_this_machine_has_memory():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 
 import cv2
 import numpy as np
@@ -10,6 +11,8 @@ import pytest
 from runs import make_data, recipe_of
 from stage_conformance import StageConformance, data_set, given_maps
 
+from icd.compat import mx
+from icd.engine.parameters import save_weights
 from icd.errors import InputError
 from icd.files import ScoreMaps, mask_path, read_mask, score_maps_path, write_mask, write_score_maps
 from icd.methods import METHODS, make_recipe
@@ -296,6 +299,20 @@ def test_a_training_is_refused_for_other_tags_seeds_and_recipes(tmp_path):
     (data.tags / "picture0.xml").write_text((data.tags / "picture1.xml").read_text())
     with pytest.raises(InputError, match="picture0"):
         dataclasses.replace(train, job=Job(data, job.out, gpus="", resume=True)).refuse_conflict()
+
+
+def test_a_trained_network_is_loaded_with_fused_layers(tmp_path):
+    job = Job(data_set(make_data(tmp_path / "data", count=1)), tmp_path / "out", gpus="", workers=0)
+    path = tmp_path / "given.params"
+    train = Train(
+        "train", job, job.out, "cam", make_recipe("cam", {}), "mobilenet_v2", "m", weights_given=path
+    )
+    save_weights(train.build(), path)
+    trainable = train.load()
+    trainable.localize(mx.nd.zeros((1, 3, 65, 65)))
+    *_, graph = trainable.network._cached_graph
+    operators = [node["op"] for node in json.loads(graph.tojson())["nodes"]]
+    assert "_sg_mkldnn_conv" in operators and not {"Convolution", "BatchNorm", "clip"} & set(operators)
 
 
 def test_a_longer_training_goes_on_where_its_rates_allow(tmp_path):

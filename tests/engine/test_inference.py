@@ -1,0 +1,79 @@
+"""Inference: fused layers give what the plain ones give, and large views, seen one after the other, the very same maps."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from trainable_conformance import with_lively_weights
+
+from icd.compat import mx
+from icd.engine import localize
+from icd.engine.build import build_trainable, fuse_for_inference
+from icd.engine.localize import run_views
+
+CPU = [mx.cpu()]
+SIZES = ((2, 3, 65, 81), (1, 3, 97, 64), (2, 3, 65, 81))
+
+
+def outputs_of(trainable, images) -> dict:
+    """What a trainable is asked for once it is trained, by name."""
+    images = mx.nd.array(images)
+    if hasattr(trainable, "localize"):
+        return {name: maps.asnumpy() for name, maps in trainable.localize(images).items()}
+    if hasattr(trainable, "predict"):
+        return {"logits": trainable.predict(images).asnumpy()}
+    return {"affinities": np.asarray(trainable.affinities(images[:1])[0])}
+
+
+@pytest.mark.parametrize(
+    ("name", "backbone"),
+    [
+        ("eps", "mobilenet_v2"),
+        ("icd", "mobilenet_v2"),
+        ("icd", "small"),
+        ("seam", "small"),
+        ("drs", "small"),
+        ("ppc", "small"),
+        ("vwe", "small"),
+        ("affinitynet", "small"),
+        ("irn", "small"),
+        ("deeplab_v2", "mobilenet_v2"),
+        pytest.param("irn", "resnet50", marks=pytest.mark.slow),
+        pytest.param("eps", "resnet38", marks=pytest.mark.slow),
+        pytest.param("deeplab_v2", "resnet101", marks=pytest.mark.slow),
+    ],
+)
+def test_fused_layers_differ_in_rounding_only(name, backbone):
+    trainable = with_lively_weights(build_trainable(name, backbone, 4, CPU))
+    random = np.random.RandomState(0)
+    images = [random.randint(0, 256, size).astype(np.float32) for size in SIZES]
+    plain = [outputs_of(trainable, views) for views in images]
+    fuse_for_inference(trainable, CPU)
+    for views, expected in zip(images, plain):
+        found = outputs_of(trainable, views)
+        assert list(found) == list(expected)
+        for kind, values in expected.items():
+            assert np.isfinite(values).all() and values.std() > 0
+            np.testing.assert_allclose(found[kind], values, rtol=0, atol=1e-4 * np.abs(values).max())
+
+
+@pytest.mark.parametrize(("name", "backbone"), [("seam", "small"), ("icd", "mobilenet_v2")])
+def test_large_views_are_seen_one_after_the_other(name, backbone, monkeypatch):
+    trainable = with_lively_weights(build_trainable(name, backbone, 4, CPU))
+    fuse_for_inference(trainable, CPU)
+    random = np.random.RandomState(0)
+    views = [random.randint(0, 256, size, np.uint8) for size in ((6, 3, 33, 41), (6, 3, 97, 65))]
+    seen = []
+
+    def network(part):
+        seen.append(len(part))
+        return trainable.localize(part)
+
+    together = run_views(network, views, CPU[0])
+    monkeypatch.setattr(localize, "PIXELS_AT_ONCE", 4 * 33 * 41)
+    apart = run_views(network, views, CPU[0])
+    assert seen == [6, 6, 4, 2, *[1] * 6]
+    for expected, found in zip(together, apart):
+        assert list(found) == list(expected)
+        for kind, values in expected.items():
+            np.testing.assert_array_equal(found[kind].asnumpy(), values.asnumpy())
