@@ -137,7 +137,7 @@ def keep(data: str, method: str, seed: int) -> None:
         "machine",
     )
     summary = {"scores": entries, "run": {field: run[field] for field in fields}}
-    summary["run"]["seconds"] = run.get("seconds")
+    summary["run"]["processor_seconds"] = run.get("processor_seconds")
     write_json(summary_path(data, method, seed), summary)
 
 
@@ -309,7 +309,7 @@ def conditions(data: str, split: str) -> str:
         "maps after the walk of the method's own chain, along boundaries of IRN (VWE) or affinities of AffinityNet (SEAM, "
         "PPC), without CRF. All runs use the weights of the last epoch.",
         "",
-        "| run | random seeds | backbone, initial weights | background threshold | recipe | machine | minutes |",
+        "| run | random seeds | backbone, initial weights | background threshold | recipe | machine | processor minutes |",
         "|---|---|---|---|---|---|---|",
     ]
     for method in METHODS:
@@ -333,8 +333,8 @@ def machine(run: dict) -> str:
 
 
 def minutes(run: dict) -> str:
-    """Minutes of wall-clock time of every stage; other work on the machine is in them."""
-    spent = {name: seconds / 60 for name, seconds in (run.get("seconds") or {}).items()}
+    """Minutes of processor time of every stage: what it takes on one processor that does nothing else."""
+    spent = {name: seconds / 60 for name, seconds in (run.get("processor_seconds") or {}).items()}
     return ", ".join(f"{name} {value:.1f}" for name, value in spent.items()) or "not noted"
 
 
@@ -342,7 +342,7 @@ def measured(*methods: str) -> str:
     """What a page on some methods says was measured: a row for each data set and kind of score maps."""
     variants = [variant for variant in VARIANTS if variant != "best"]
     head = ["seeds", "data", "random seeds", *map(VARIANTS.get, variants)]
-    head += ["backbone", "minutes of the first run", "machine"]
+    head += ["backbone", "processor minutes of the first run", "machine"]
     lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
     for title, method, kind, _ in ROWS:
         for data in ("embedded", "animals") if method in methods else ():

@@ -111,7 +111,7 @@ def keep(name: str, masks: Path, run: Path, shared: Path, method: Path) -> None:
             key: facts[key]
             for key in ("seed", "backbone", "initial_weights", "recipe", "machine", "versions")
         },
-        "seconds": facts.get("seconds"),
+        "processor_seconds": facts.get("processor_seconds"),
     }
     if name == "icd":
         summary["extra_supervision"] = own.get("training_supervision")  # its masks with CRF use no saliency

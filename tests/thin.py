@@ -6,9 +6,10 @@ import contextlib
 from unittest import mock
 
 from icd.backbones.base import nn
+from icd.compat import MXNetUnavailable, load_gluoncv
 
 FACTOR = 8
-NARROWEST = 64  # channels of a layer that is made thinner: images, classes and small projections keep theirs
+NARROWEST = 48  # channels of a layer that is made thinner: images and classes keep theirs
 
 
 def thinner(channels: int) -> int:
@@ -18,11 +19,17 @@ def thinner(channels: int) -> int:
 
 @contextlib.contextmanager
 def thin_layers():
-    """Every convolution and batch norm that is made meanwhile, by whatever network, has an eighth of its channels."""
+    """Every convolution and batch norm that is made meanwhile, by whatever network, has an eighth of its channels.
+
+    Parameters that a network makes by itself keep their shapes, so not every network can be thin.
+    """
+    with contextlib.suppress(MXNetUnavailable):
+        load_gluoncv()  # now, because its functions keep layers as default arguments
 
     class Conv2D(nn.Conv2D):
-        def __init__(self, channels, *arguments, in_channels=0, **options):
-            super().__init__(thinner(channels), *arguments, in_channels=thinner(in_channels), **options)
+        def __init__(self, channels, *arguments, in_channels=0, groups=1, **options):
+            options.update(in_channels=thinner(in_channels), groups=thinner(groups))
+            super().__init__(thinner(channels), *arguments, **options)
 
     class BatchNorm(nn.BatchNorm):
         def __init__(self, *arguments, in_channels=0, **options):

@@ -45,6 +45,7 @@ class _Run(TypedDict, total=False):
     eval_list: Optional[str]
     images: Optional[int]
     seconds: Optional[Dict[str, Optional[float]]]
+    processor_seconds: Optional[Dict[str, Optional[float]]]
     versions: Optional[Dict[str, Any]]
     machine: Optional[Dict[str, Any]]
 

@@ -88,7 +88,7 @@ def write_facts(chain: str, stages: list) -> None:
         eval_root=data.truth and data.truth.absolute(),
         eval_list=scored and scored.absolute(),
         eval_classes=stages[-1].eval_classes if hasattr(stages[-1], "eval_classes") else None,
-        seconds=seconds_by_stage(job.out),
+        **seconds_by_stage(job.out),
     )
 
 
@@ -101,7 +101,7 @@ def add_seed_facts(stages: list) -> None:
         facts["extra_supervision"] = list(dict.fromkeys((*facts.get("extra_supervision", ()), *more)))
         facts["threshold_policy"] = seeds.policy()
         facts["crf"] = seeds.crf_preset if "crf" in seeds.variants else facts.get("crf")
-        facts["seconds"] = seconds_by_stage(out)
+        facts.update(seconds_by_stage(out))
         write_json(out / "run.json", facts)
 
 

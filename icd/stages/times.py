@@ -1,38 +1,47 @@
 """How long the stages of a run took: `times.jsonl` in its folder.
 
 In: the folder, a stage's name and its work. Out: a line when that ends or is stopped; the seconds of each stage, over all calls and
-shards. A call that was killed leaves no line, so its seconds are missing.
+shards: by the clock, and of the processors, which other work on the machine hardly changes. A call that was killed leaves no line.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
+import os
 import time
 from pathlib import Path
 
 from icd.files import write_atomic
 
 FILE = "times.jsonl"
+KINDS = ("seconds", "processor_seconds")
 
 
 @contextlib.contextmanager
 def measured(folder, name: str):
     """Note how long the work inside took."""
-    begun = time.monotonic()
+    begun = _clocks()
     try:
         yield
     finally:
-        line = json.dumps({"stage": name, "seconds": round(time.monotonic() - begun, 2)}) + "\n"
+        spent = {kind: round(now - then, 2) for kind, then, now in zip(KINDS, begun, _clocks())}
+        line = json.dumps({"stage": name, **spent}) + "\n"
         with contextlib.suppress(OSError), open(Path(folder) / FILE, "a", encoding="utf-8") as file:
             file.write(line)  # the work counts, not the note of it: a full disk is said by who writes results
 
 
+def _clocks() -> tuple:
+    """Now by the clock; what the processors have done for this process and for those of its workers that have ended."""
+    return time.monotonic(), sum(os.times()[:4])
+
+
 def seconds_by_stage(folder) -> dict:
-    """Seconds of wall-clock time by stage, in order of first use; lines that a crash cut off are left out."""
-    totals = {}
+    """`{"seconds": {stage: sum}, "processor_seconds": ...}`, stages in order of first use; lines that a crash cut off are left out."""
+    totals = {kind: {} for kind in KINDS}
     for entry in _entries(folder):
-        totals[entry["stage"]] = round(totals.get(entry["stage"], 0.0) + entry["seconds"], 2)
+        for kind, of_kind in totals.items():
+            of_kind[entry["stage"]] = round(of_kind.get(entry["stage"], 0.0) + entry[kind], 2)
     return totals
 
 
@@ -54,6 +63,6 @@ def _entries(folder) -> list:
 def _entry(line: str):
     try:
         entry = json.loads(line)
-        return {"stage": str(entry["stage"]), "seconds": float(entry["seconds"])}
+        return {"stage": str(entry["stage"]), **{kind: float(entry[kind]) for kind in KINDS}}
     except (ValueError, TypeError, KeyError, RecursionError):
         return None

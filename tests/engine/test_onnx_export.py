@@ -48,7 +48,6 @@ CASES += [(name, backbone) for backbone, name in PUBLISHED.items()]
 
 
 @pytest.mark.parametrize(("method", "backbone"), CASES)
-@pytest.mark.usefixtures("thin")
 def test_methods_on_backbones(method, backbone):
     built = with_lively_weights(build_trainable(method, backbone, 10, [mx.cpu()]))
     model = onnx_model(built, {})

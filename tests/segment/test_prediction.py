@@ -161,7 +161,6 @@ def exported(tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", EXPORTED)
-@pytest.mark.usefixtures("thin")
 def test_onnx_runtime_predicts_what_mxnet_does(exported, photograph, name):
     segmenter, path = exported(name)
     runtime = OnnxSegmenter(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -9,6 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from segmenter_conformance import CLASSES, SegmenterConformance, make_batch
+from thin import thin_layers
 from trainable_conformance import parameters_of
 
 from icd import compat
@@ -26,9 +28,15 @@ FCN = "gluoncv:fcn_resnet50"
 NAMES = (FCN, "gluoncv:psp_resnet50_ade", "gluoncv:deeplab_resnet50_citys", "gluoncv:danet_resnet50_citys")
 
 
-@pytest.mark.usefixtures("thin")
 class TestFCN(SegmenterConformance):
     name, backbone = FCN, None
+
+    @pytest.fixture(autouse=True)
+    def mostly_thin(self, request):
+        """But where numbers are compared that a thin network, whose sums are short, makes too different."""
+        compares = request.function.__name__ == "test_two_devices_equal_one"
+        with contextlib.nullcontext() if compares else thin_layers():
+            yield
 
 
 @pytest.mark.parametrize("name", (*NAMES, "gluoncv:deeplab_v3b_plus_wideresnet_citys"))
