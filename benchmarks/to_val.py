@@ -16,6 +16,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 from document import write_part
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -106,6 +107,7 @@ def keep(name: str, masks: Path, run: Path, shared: Path, method: Path) -> None:
     summary = {
         "train": {key: learned[key] for key in ("miou", "coverage", "miou_per_policy")},
         "val": {entry["variant"]: entry["miou"] for entry in entries},
+        "objects": {entry["variant"]: objects_of(entry["counts"], evaluated) for entry in entries},
         "extra_supervision": known.get(name, own.get("extra_supervision")),
         "run": {
             key: facts[key]
@@ -118,11 +120,29 @@ def keep(name: str, masks: Path, run: Path, shared: Path, method: Path) -> None:
     write_json(KEPT / f"val-{name}.json", summary)
 
 
+def objects_of(counts: list, evaluated: tuple) -> dict:
+    """What is behind an mIoU: how well objects are told from background, and how often an object's pixel gets the right class.
+
+    Parameters
+    ----------
+    counts : list of list of int
+        Pixels by true class and predicted class; the last column is 255.
+    evaluated : tuple of int
+        Numbers of the scored classes, 0 among them.
+    """
+    counts, scored = np.array(counts)[:, :-1], [number for number in evaluated if number]
+    found = counts[scored, 1:].sum()
+    return {
+        "iou": float(found / (counts[scored].sum() + counts[0, 1:].sum())),
+        "right": float(counts[scored, scored].sum() / found),
+    }
+
+
 def table() -> str:
     """The rows of all masks that have been measured."""
     lines = [
-        "| masks of seg_train | beyond tags | masks: mIoU | 255 an error | steps | network on val | with CRF |",
-        "|---|---|---|---|---|---|---|",
+        "| masks of seg_train | beyond tags | masks: mIoU | 255 an error | steps | network on val | with CRF | objects | right animal |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     runs = []
     for name, (title, _) in MASKS.items():
@@ -132,6 +152,7 @@ def table() -> str:
             runs.append(kept["run"])
             masks = f"{100 * kept['train']['miou']:.1f} ({100 * kept['train']['coverage']:.0f} %)"
             values = (kept["train"]["miou_per_policy"]["error"], kept["val"]["nocrf"], kept["val"].get("crf"))
+            values += tuple(kept["objects"]["nocrf"].values())
             values = ["–" if v is None else f"{100 * v:.1f}" for v in values]
             beyond = ", ".join(kept["extra_supervision"]) or "–"
             lines.append(
@@ -157,7 +178,9 @@ def conditions(run: dict) -> str:
     weights, machine = run["initial_weights"], run["machine"]
     return (
         "mIoU in % of background and five animals; pixels of other classes are left out of the truth. Masks: policy `drop`, in "
-        "brackets the share of pixels that are not 255; beside it policy `error`. Network: DeepLab-LargeFOV on "
+        "brackets the share of pixels that are not 255; beside it policy `error`. *Objects*: IoU of all objects together against the background, without CRF; *right "
+        "animal*: the share of the pixels of an animal that are taken for some object and get the right class. Network: "
+        "DeepLab-LargeFOV on "
         f"{run['backbone']}, one scale, without mirror image; random seed {run['seed']}; initial weights "
         f"`{Path(weights['path']).name}` (ImageNet), sha256 {weights['sha256'][:12]}…; the last step's weights. Recipe: "
         f"{recipe}. Machine: {machine['cpu']}, one thread a training."

@@ -10,6 +10,7 @@ import pytest
 from icd.cli.own_photographs import backbone_at_hand
 from icd.cli.run import add_arguments, make_stages
 from icd.data.catalogue import DataSet
+from icd.engine.build import find_trainable
 from icd.stages.base import Job
 from icd.stages.chain import Changes, build_chain, read_chain, trainings
 
@@ -62,7 +63,10 @@ def test_own_photographs_take_the_backbone_whose_weights_are_here(tmp_path, monk
     (weights / "mobilenet_v2.params").touch()
     assert backbone_at_hand(read_chain("icd"), data) == "mobilenet_v2"
     assert "--backbone mobilenet_v2: its weights are here, those of vgg16 are not" in capsys.readouterr().out
-    assert backbone_at_hand(read_chain("seam"), data) is None  # which has no numbers for it
+    assert backbone_at_hand(read_chain("seam"), data) == "mobilenet_v2"
+    with monkeypatch.context() as without:  # where one of the trainings has no numbers for it
+        without.delitem(find_trainable("affinitynet").recipes, "mobilenet_v2")
+        assert backbone_at_hand(read_chain("seam"), data) is None
     (weights / "vgg16_20M.params").touch()
     assert backbone_at_hand(read_chain("icd"), data) is None
 
