@@ -5,8 +5,9 @@
     python benchmarks/to_val.py --masks ''                          the table anew, without any run
 
 Methods and networks train on `seg_train.txt` of DIR/data/voc-animals (1,065 photographs), networks are scored on `seg_val.txt`
-(437), which neither has seen. `true` are the true masks, the upper bound, `true_long` the same with more steps; `tagsal` are those
-of benchmarks/tag_saliency.py. Runs lie under --runs; what the table needs is kept in benchmarks/results/val-<masks>.json.
+(437), which neither has seen. `true` are the true masks, the upper bound, `true_long` and `true_scales` the same with more steps
+and with photographs of several scales; `tagsal` are those of benchmarks/tag_saliency.py. Runs lie under --runs; what the table
+needs is kept in benchmarks/results/val-<masks>.json.
 """
 
 from __future__ import annotations
@@ -32,13 +33,17 @@ ANIMALS = "cat,cow,dog,horse,sheep"
 MASKS = {
     "true": ("true masks", None),
     "true_long": ("true masks", None),
+    "true_scales": ("true masks, trained at scales 0.5 to 1.5", None),
     "tagsal": ("tag and saliency", "tag_saliency"),
     "icd": ("ICD, CRF", "icd/results/seeds/crf"),
     "eps": ("EPS", "eps/results/seeds/nocrf"),
     "drs": ("DRS, saliency", "drs/results/seeds/sal"),
 }
-STEPS = {"true_long": 2400}  # of 8 photographs
-USUAL_STEPS = 800  # six epochs
+USUAL = {"segment.num_iterations": 800}  # steps of 8 photographs: six epochs
+CHANGES = {
+    "true_long": {"segment.num_iterations": 2400},
+    "true_scales": {"segment.scales": "[0.5,0.75,1.0,1.25,1.5]"},
+}
 WITH_CRF = ("true", "true_long")  # a second and more an image: for the upper bound alone
 
 
@@ -77,11 +82,13 @@ def common(shared: Path) -> list:
 
 def segment(name: str, masks: Path, shared: Path, runs: Path) -> Path:
     """Train the network and predict; the run's folder."""
-    out = runs / f"seg_{name}"
+    out, settings = runs / f"seg_{name}", {**USUAL, **CHANGES.get(name, {})}
+    if name not in WITH_CRF:
+        settings["val.crf"] = "false"
     call(
         "-m", "icd.cli.main", "run", "segment", *common(shared), "--val-list",
         shared / "data/voc-animals/ImageSets/seg_val.txt", "--masks", masks, "--network", "largefov",
-        "--set", f"segment.num_iterations={STEPS.get(name, USUAL_STEPS)}", *([] if name in WITH_CRF else ["--set", "val.crf=false"]), "--out", out,
+        *(word for key, value in settings.items() for word in ("--set", f"{key}={value}")), "--out", out,
     )  # fmt: skip
     return out
 
@@ -103,7 +110,7 @@ def keep(name: str, masks: Path, run: Path, shared: Path, method: Path) -> None:
     ).as_dict()
     facts, entries = read_json(run / "run.json"), read_json(run / "scores.json")
     own = read_json(method / "run.json") if (method / "run.json").is_file() else {}
-    known = {"true": ["true masks"], "true_long": ["true masks"], "tagsal": ["saliency"]}
+    known = {"tagsal": ["saliency"], **{name: ["true masks"] for name in MASKS if MASKS[name][1] is None}}
     summary = {
         "train": {key: learned[key] for key in ("miou", "coverage", "miou_per_policy")},
         "val": {entry["variant"]: entry["miou"] for entry in entries},
