@@ -113,6 +113,10 @@ def keep(data: str, method: str, seed: int) -> None:
     folder = run_folder(data, method, seed)
     run, entries = read_json(folder / "run.json"), []
     for entry in read_scores(folder):
+        if entry["kind"] == "walk":  # of the maps before it
+            own = {"kind": entries[-1]["kind"], "variant": "walk"}
+            entries.append({**own, "miou": entry["miou"], "coverage": entry["coverage"]})
+            continue
         scored = [{k: row[k] for k in ("name", "iou")} for row in entry["classes"] if row["iou"] is not None]
         entries.append({**{k: entry[k] for k in ("kind", "variant", "miou", "coverage")}, "classes": scored})
         if entry["variant"] == "nocrf":
@@ -120,12 +124,6 @@ def keep(data: str, method: str, seed: int) -> None:
         if entry["variant"] == "sal":
             error = entry["miou_per_policy"]["error"]
             entries.append({"kind": entry["kind"], "variant": "sal_error", "miou": error})
-    walked = folder / "walk_scores.json"
-    for entry in read_json(walked) if walked.is_file() else ():
-        kind = entries[-1]["kind"]  # of the maps that walked: the chain's last
-        entries.append(
-            {"kind": kind, "variant": "walk", "miou": entry["miou"], "coverage": entry["coverage"]}
-        )
     fields = (
         "method",
         "seed",
