@@ -307,7 +307,7 @@ def conditions(data: str, split: str) -> str:
         "maps after the walk of the method's own chain, along boundaries of IRN (VWE) or affinities of AffinityNet (SEAM, "
         "PPC), without CRF. All runs use the weights of the last epoch.",
         "",
-        "| run | random seeds | backbone, initial weights | background threshold | recipe | machine | processor minutes |",
+        "| run | random seeds | backbone, initial weights | background threshold | recipe | machine | processor seconds without workers |",
         "|---|---|---|---|---|---|---|",
     ]
     for method in METHODS:
@@ -320,7 +320,7 @@ def conditions(data: str, split: str) -> str:
         recipe = ", ".join(f"{key} {value}" for key, value in run["recipe"].items())
         seeds = ", ".join("–" if s["run"]["seed"] is None else str(s["run"]["seed"]) for s in found)
         lines.append(
-            f"| {method} | {seeds} | {run['backbone']}, {start} | {run['threshold_policy']} | {recipe} | {machine(run)} | {minutes(run)} |"
+            f"| {method} | {seeds} | {run['backbone']}, {start} | {run['threshold_policy']} | {recipe} | {machine(run)} | {time_of(run)} |"
         )
     return "\n".join(lines)
 
@@ -330,17 +330,19 @@ def machine(run: dict) -> str:
     return f"{run['machine']['cpu']}, {run['machine']['cores']} cores"
 
 
-def minutes(run: dict) -> str:
-    """Minutes of processor time of every stage: what it takes on one processor that does nothing else."""
-    spent = {name: seconds / 60 for name, seconds in (run.get("processor_seconds") or {}).items()}
-    return ", ".join(f"{name} {value:.1f}" for name, value in spent.items()) or "not noted"
+def time_of(run: dict) -> str:
+    """Seconds that a processor worked for the process itself, by stage, where it is a second and more: workers are not in it."""
+    spent = [
+        f"{name} {value:.0f}" for name, value in (run.get("processor_seconds") or {}).items() if value >= 1
+    ]
+    return ", ".join(spent) or "not noted"
 
 
 def measured(*methods: str) -> str:
     """What a page on some methods says was measured: a row for each data set and kind of score maps."""
     variants = [variant for variant in VARIANTS if variant != "best"]
     head = ["seeds", "data", "random seeds", *map(VARIANTS.get, variants)]
-    head += ["backbone", "processor minutes of the first run", "machine"]
+    head += ["backbone", "processor seconds of the first run, without workers", "machine"]
     lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
     for title, method, kind, _ in ROWS:
         for data in ("embedded", "animals") if method in methods else ():
@@ -348,7 +350,7 @@ def measured(*methods: str) -> str:
             if found:
                 runs, first = [entries_of(summary) for summary in found], found[0]["run"]
                 cells = [cell([run[kind, v] for run in runs if (kind, v) in run]) for v in variants]
-                facts = (first["backbone"], minutes(first), machine(first))
+                facts = (first["backbone"], time_of(first), machine(first))
                 lines.append("| " + " | ".join((title, data, str(len(found)), *cells, *facts)) + " |")
     return "\n".join(lines) + "\n\nmIoU in %; the page Results has the conditions.\n"
 

@@ -1,14 +1,14 @@
 """How long the stages of a run took: `times.jsonl` in its folder.
 
 In: the folder, a stage's name and its work. Out: a line when that ends or is stopped; the seconds of each stage, over all calls and
-shards: by the clock, and of the processors, which other work on the machine hardly changes. A call that was killed leaves no line.
+shards: by the clock, and of the processors for this process without its workers, which other work on the machine hardly changes. A
+call that was killed leaves no line.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
-import os
 import time
 from pathlib import Path
 
@@ -32,8 +32,8 @@ def measured(folder, name: str):
 
 
 def _clocks() -> tuple:
-    """Now by the clock; what the processors have done for this process and for those of its workers that have ended."""
-    return time.monotonic(), sum(os.times()[:4])
+    """Now by the clock, and what the processors have done for this process."""
+    return time.monotonic(), time.process_time()
 
 
 def seconds_by_stage(folder) -> dict:
