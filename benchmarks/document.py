@@ -5,30 +5,10 @@ A table of measurements stands there once for every processor that it was measur
 
 from __future__ import annotations
 
-import os
-import platform
 import re
 from pathlib import Path
 
-import numpy as np
-
 PERFORMANCE = Path(__file__).resolve().parents[1] / "docs" / "performance.md"
-
-
-def processor() -> str:
-    """The processor's name."""
-    from icd.provenance import (
-        machine as about,  # here: a Python with PyTorch instead of this package reads this file too
-    )
-
-    return about()["cpu"]
-
-
-def machine() -> str:
-    """The processor, its threads, the versions and the load, in words."""
-    threads, load = len(os.sched_getaffinity(0)), os.getloadavg()[0]
-    versions = f"Python {platform.python_version()}, numpy {np.__version__}"
-    return f"{processor()}, {threads} processors, {versions}; load average {load:.1f}"
 
 
 def table(header, rows) -> str:
@@ -39,6 +19,8 @@ def table(header, rows) -> str:
 
 def write_measured(name: str, text: str, path: Path = PERFORMANCE) -> None:
     """Replace what was measured under that name on this processor, or add it; see `write_part`."""
+    from benchmarks.machine import processor  # here: the other programs import this file alone
+
     write_part(f"{name}, {re.sub('[^A-Za-z0-9]+', ' ', processor()).strip()}", text, path)
 
 

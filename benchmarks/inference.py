@@ -24,7 +24,8 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.document import machine, table, write_measured  # noqa: E402
+from benchmarks.document import table, write_measured  # noqa: E402
+from benchmarks.machine import machine, status  # noqa: E402
 
 HEIGHT, WIDTH, SCALES = 375, 500, (0.5, 1.0, 1.5, 2.0)
 LARGE = [("eps", "mobilenet_v2"), ("icd", "vgg16"), ("icd", "mobilenet_v2"), ("drs", "vgg16_torchvision"),
@@ -80,31 +81,20 @@ def run_torch() -> list:
 
 def run_large(name: str, backbone: str) -> list:
     """Peak in MB, and processor time, of localizing one photograph of 12 megapixels."""
-    import cv2
-
+    from benchmarks.noise import noise_job
     from icd.data.batches import InferenceBatches
-    from icd.data.catalogue import DataSet
     from icd.engine.build import build_trainable, fuse_for_inference
     from icd.engine.localize import localize
-    from icd.stages.base import Job
 
     with tempfile.TemporaryDirectory() as folder:
-        folder = Path(folder)
-        (folder / "images").mkdir()
-        coarse = np.random.RandomState(0).randint(0, 256, (30, 40, 3)).astype(np.uint8)
-        cv2.imwrite(str(folder / "images" / "a.jpg"), cv2.resize(coarse, (4000, 3000)))
-        (folder / "tags.csv").write_text("id,tags\na,disc;box\n")
-        (folder / "list.txt").write_text("a\n")
-        data = DataSet("folder", ("disc", "box"), folder / "images", folder / "tags.csv", folder / "list.txt")
-        job = Job(data, folder / "out", gpus="", workers=0)
+        job = noise_job(folder, 1, 3000, 4000)
         devices = job.devices[0]
         method = build_trainable(name, backbone, 2, devices)
         fuse_for_inference(method, devices)
-        batches = InferenceBatches(job.dataset(data.ids), 4, method.presentation(method.recipe, 513))
-        maps = {kind: folder / "out" / kind for kind in method.score_maps}
+        batches = InferenceBatches(job.dataset(job.data.ids), 4, method.presentation(method.recipe, 513))
+        maps = {kind: job.out / kind for kind in method.score_maps}
         seconds = timed(lambda: localize(method, batches, devices, maps, "float32"))
-    status = Path("/proc/self/status").read_text().splitlines()
-    return [int(next(line for line in status if line.startswith("VmHWM")).split()[1]) / 1024, seconds]
+    return [status("VmHWM") / 1024, seconds]
 
 
 def child(python: str, *words) -> list:

@@ -26,7 +26,7 @@ from skimage.segmentation import felzenszwalb
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.document import processor, table, write_measured  # noqa: E402
+from benchmarks.document import table, write_measured  # noqa: E402
 from benchmarks.kernel_peers import (  # noqa: E402
     merge_in_numpy,
     path_affinities_in_numpy,
@@ -34,6 +34,7 @@ from benchmarks.kernel_peers import (  # noqa: E402
     walk_dense,
     walk_in_scipy,
 )
+from benchmarks.machine import processor, status  # noqa: E402
 from icd.refine.crf import dense_crf, unary_from_probabilities  # noqa: E402
 from icd.refine.path_affinity import path_affinities, path_affinity_planes, path_offsets  # noqa: E402
 from icd.refine.random_walk import disc_offsets, random_walk  # noqa: E402
@@ -74,14 +75,9 @@ def print_peak(number: int, which: int) -> None:
     function = next(itertools.islice(cases(), number, None))[2 + which]
     ctypes.CDLL(None).malloc_trim(0)  # else the call could use memory that the process still holds
     Path("/proc/self/clear_refs").write_text("5")  # resets the peak
-    before = _status("VmRSS")
+    before = status("VmRSS")
     function()
-    print((_status("VmHWM") - before) / 1024)
-
-
-def _status(field: str) -> int:
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return int(next(line for line in lines if line.startswith(field)).split()[1])
+    print((status("VmHWM") - before) / 1024)
 
 
 def soft_unary(labels, size):

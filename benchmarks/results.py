@@ -20,6 +20,7 @@ import sys
 from pathlib import Path
 
 from document import write_part
+from tag_saliency import write_masks
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
@@ -117,8 +118,7 @@ def keep(data: str, method: str, seed: int) -> None:
             own = {"kind": entries[-1]["kind"], "variant": "walk"}
             entries.append({**own, "miou": entry["miou"], "coverage": entry["coverage"]})
             continue
-        scored = [{k: row[k] for k in ("name", "iou")} for row in entry["classes"] if row["iou"] is not None]
-        entries.append({**{k: entry[k] for k in ("kind", "variant", "miou", "coverage")}, "classes": scored})
+        entries.append({"kind": entry["kind"], "variant": entry["variant"], **brief(entry)})
         if entry["variant"] == "nocrf":
             entries.append(best_threshold(folder, run, entry))
         if entry["variant"] == "sal":
@@ -139,30 +139,23 @@ def keep(data: str, method: str, seed: int) -> None:
     write_json(summary_path(data, method, seed), summary)
 
 
+def brief(scores: dict) -> dict:
+    """What the tables need of scores."""
+    scored = [{k: row[k] for k in ("name", "iou")} for row in scores["classes"] if row["iou"] is not None]
+    return {"miou": scores["miou"], "coverage": scores["coverage"], "classes": scored}
+
+
 def measure_baseline(data: str, places: dict) -> None:
     """Make and score the masks of benchmarks/tag_saliency.py, and write their summary."""
     folder = RUNS / f"{data}-tag_saliency"
-    flags = [
-        word
-        for name in ("images", "tags", "saliency", "list", "classes")
-        for word in (f"--{name}", places[name])
-    ]
-    script = [sys.executable, ROOT / "benchmarks" / "tag_saliency.py", *flags, "--out", folder]
-    subprocess.run([str(word) for word in script], cwd=ROOT, check=True)
+    write_masks(*(places[name] for name in ("images", "tags", "saliency", "list")), folder, places["classes"])
     classes = read_classes(places["classes"])
     evaluated = (0, *evaluated_numbers(",".join(ANIMALS), classes, "--only")) if data == "animals" else None
     scores = score_masks(
         folder, places["truth"], read_list(places["list"]), classes, evaluated_classes=evaluated
     ).as_dict()
-    scored = [{k: row[k] for k in ("name", "iou")} for row in scores["classes"] if row["iou"] is not None]
     entries = [
-        {
-            "kind": "masks",
-            "variant": "sal",
-            "miou": scores["miou"],
-            "coverage": scores["coverage"],
-            "classes": scored,
-        },
+        {"kind": "masks", "variant": "sal", **brief(scores)},
         {"kind": "masks", "variant": "sal_error", "miou": scores["miou_per_policy"]["error"]},
     ]
     run = {"method": "tag_saliency", "seed": None, "backbone": "none", "initial_weights": None, "recipe": {},

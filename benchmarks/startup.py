@@ -21,7 +21,8 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.document import machine, table, write_measured  # noqa: E402
+from benchmarks.document import table, write_measured  # noqa: E402
+from benchmarks.machine import machine  # noqa: E402
 from icd.files import write_mask  # noqa: E402
 
 IMAGES, GOALS = 10, {"icd --help": 0.3, "icd evaluate --help": 0.3, "icd evaluate, 10 masks": 1.0}

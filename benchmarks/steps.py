@@ -11,6 +11,7 @@ photographs, of all elapsed time, with loader processes that read and augment JP
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import os
 import statistics
 import sys
@@ -19,20 +20,19 @@ import time
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-import cv2
 import numpy as np
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.document import machine, table, write_measured  # noqa: E402
+from benchmarks.document import table, write_measured  # noqa: E402
+from benchmarks.machine import machine  # noqa: E402
+from benchmarks.noise import noise_job  # noqa: E402
 from icd.compat import mx  # noqa: E402
 from icd.data.batches import TrainBatches  # noqa: E402
-from icd.data.catalogue import DataSet  # noqa: E402
 from icd.engine.build import build_trainable  # noqa: E402
 from icd.engine.fit import make_trainer, train_step  # noqa: E402
 from icd.engine.parts import split_batch  # noqa: E402
-from icd.stages.base import Job  # noqa: E402
 
 NETWORKS = "icd:vgg16,eps:resnet38,vwe:resnet50,deeplab_v2:resnet101,icd:mobilenet_v2,eps:mobilenet_v2"
 CPU = mx.cpu()
@@ -103,24 +103,12 @@ def step_table(networks: list, images: int, size: int, rounds: int) -> str:
 
 def share_of_waiting(name: str, backbone: str, images: int, size: int, workers: int, steps: int = 6) -> float:
     """Elapsed time in which the loop waits for a batch, of all, once the first batch is there."""
-    import dataclasses
-
     with tempfile.TemporaryDirectory() as folder:
-        folder = Path(folder)
-        (folder / "images").mkdir()
-        ids = [f"{number}" for number in range(images * (steps + 1))]
-        random = np.random.RandomState(0)
-        for image_id in ids:
-            coarse = random.randint(0, 256, (40, 50, 3)).astype(np.uint8)
-            cv2.imwrite(str(folder / "images" / f"{image_id}.jpg"), cv2.resize(coarse, (500, 375)))
-        (folder / "tags.csv").write_text("id,tags\n" + "".join(f"{image_id},disc\n" for image_id in ids))
-        (folder / "list.txt").write_text("\n".join(ids))
-        data = DataSet("folder", ("disc", "box"), folder / "images", folder / "tags.csv", folder / "list.txt")
-        job = Job(data, folder / "out", gpus="", workers=workers)
+        job = noise_job(folder, images * (steps + 1), 375, 500, workers)
         trainable = build_trainable(name, backbone, 2, [CPU])
         recipe = dataclasses.replace(trainable.recipe, batch_size=images, image_size=size)
         trainer = make_trainer(trainable)
-        batches = TrainBatches(job.dataset(ids), recipe, trainable.augmentation(recipe), 0, workers)
+        batches = TrainBatches(job.dataset(job.data.ids), recipe, trainable.augmentation(recipe), 0, workers)
         groups, waited, begin = batches.epoch(0), 0.0, None
         for _ in range(steps + 1):
             start = time.perf_counter()

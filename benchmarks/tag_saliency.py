@@ -44,6 +44,15 @@ def mask_of(saliency: np.ndarray, tags) -> np.ndarray:
     return np.where(saliency >= SALIENT, value, 0).astype(np.uint8)
 
 
+def write_masks(images, tags, saliency, list, out, classes="voc") -> None:
+    """Write the masks of a list; folders and files as the flags name them."""
+    source = open_tags(tags, read_classes(classes))
+    for image_id in read_list(list):
+        size = read_image_size(image_path(images, image_id))
+        own = read_saliency(mask_path(saliency, image_id), size)
+        write_mask(mask_path(out, image_id), mask_of(own, source.read(image_id)))
+
+
 def main() -> None:
     """Write the masks of a list."""
     parser = argparse.ArgumentParser(
@@ -52,12 +61,7 @@ def main() -> None:
     for name in ("images", "tags", "saliency", "list", "out"):
         add_place(parser, name, required=True)
     add_place(parser, "classes", "[voc]")
-    arguments = parser.parse_args()
-    tags = open_tags(arguments.tags, read_classes(arguments.classes))
-    for image_id in read_list(arguments.list):
-        size = read_image_size(image_path(arguments.images, image_id))
-        saliency = read_saliency(mask_path(arguments.saliency, image_id), size)
-        write_mask(mask_path(arguments.out, image_id), mask_of(saliency, tags.read(image_id)))
+    write_masks(**vars(parser.parse_args()))
 
 
 if __name__ == "__main__":

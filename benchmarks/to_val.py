@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 from document import write_part
+from tag_saliency import write_masks
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
@@ -53,14 +54,9 @@ def make(name: str, shared: Path, runs: Path) -> Path:
     if folder is None:
         return data / "SegmentationClassAug"
     if name == "tagsal":
-        places = {
-            "images": "JPEGImages",
-            "tags": "Annotations",
-            "saliency": "saliency",
-            "list": "ImageSets/seg_train.txt",
-        }
-        flags = [word for flag, place in places.items() for word in (f"--{flag}", data / place)]
-        call(ROOT / "benchmarks/tag_saliency.py", *flags, "--out", runs / folder)
+        write_masks(
+            data / "JPEGImages", data / "Annotations", data / "saliency", data / "ImageSets/seg_train.txt", runs / folder
+        )  # fmt: skip
     else:
         call(
             "-m", "icd.cli.main", "run", name, *common(shared), "--infer-list", data / "ImageSets/seg_train.txt",
@@ -120,7 +116,6 @@ def keep(name: str, masks: Path, run: Path, shared: Path, method: Path) -> None:
             key: facts[key]
             for key in ("seed", "backbone", "initial_weights", "recipe", "machine", "versions")
         },
-        "processor_seconds": facts.get("processor_seconds"),
     }
     if name == "icd":
         summary["extra_supervision"] = own.get("training_supervision")  # its masks with CRF use no saliency

@@ -59,7 +59,7 @@ def serve() -> None:
         if child == 0:
             os._exit(_carry_out(request))
         _, status = os.waitpid(child, 0)
-        print(os.waitstatus_to_exitcode(status) if sys.version_info >= (3, 9) else status >> 8, flush=True)
+        print(os.WEXITSTATUS(status) if os.WIFEXITED(status) else -os.WTERMSIG(status), flush=True)
 
 
 def _carry_out(request: dict) -> int:

@@ -26,15 +26,20 @@ def switch_dropout_off(block) -> None:
 
 
 def with_lively_weights(trainable):
-    """Weights under which every layer matters; batch norms have neither gamma 1 nor mean 0, used or not."""
+    """Weights under which every layer matters."""
     trainable.initialize(mx.init.Xavier(magnitude=3), force_reinit=True)
+    return with_lively_norms(trainable)
+
+
+def with_lively_norms(block):
+    """Batch norms with neither gamma 1 nor mean 0, used or not, and biases that are not 0, in a block with known shapes."""
     random = np.random.RandomState(1)
-    for name, parameter in trainable.collect_params().items():
+    for name, parameter in block.collect_params().items():
         if name.endswith(("_gamma", "_running_var")):
             parameter.set_data(mx.nd.array(random.uniform(0.5, 1.5, parameter.shape)))
         elif name.endswith(("_beta", "_bias", "_running_mean")):
             parameter.set_data(mx.nd.array(random.uniform(-0.2, 0.2, parameter.shape)))
-    return trainable
+    return block
 
 
 class TrainableConformance:

@@ -1,7 +1,7 @@
 """Horovod in the place of MXNet's distributed store, for processes that `horovodrun` has started.
 
 In: arrays. Out: their sums over all processes. It has of MXNet's store what `icd.engine.world.StoreWorld` asks for, so that training
-knows no difference. Horovod watches its processes itself: one that dies or hangs ends the others.
+knows no difference. Horovod watches its processes itself: one that dies ends the others (docs/cluster.md: and what it does not see).
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ import contextlib
 
 from icd import compat
 from icd.errors import InputError
+
+ENDED = "Horovod has been shut down"  # what waiting for a sum raises where another process has ended
 
 
 class HorovodStore:

@@ -23,15 +23,13 @@ from pathlib import Path
 import numpy as np
 
 from icd import compat
+from icd.engine import horovod_store
 from icd.engine.rollcall import Member
 from icd.errors import InputError
 from icd.files import write_atomic
 
 DEFERENCE = 3.0  # seconds in which the leader may say first what is wrong for all
 LARGEST = 1 << 20  # numbers sent at once
-HOROVOD_ENDED = (
-    "Horovod has been shut down"  # what waiting for a sum raises then, whoever waits and reports it
-)
 
 
 class Agreed:
@@ -278,10 +276,8 @@ def join() -> World:
     if os.environ.get("DMLC_ROLE") == "worker":
         world = _join_store()
     elif "HOROVOD_RANK" in os.environ:
-        from icd.engine.horovod_store import HorovodStore, Unwatched  # here: few have it
-
-        store = HorovodStore()
-        world = StoreWorld(store, store.rank, Unwatched())
+        store = horovod_store.HorovodStore()
+        world = StoreWorld(store, store.rank, horovod_store.Unwatched())
     else:
         return World()
     if not world.leads:
@@ -317,7 +313,7 @@ def joined():
         if isinstance(error, InputError) and not world.leads:
             time.sleep(DEFERENCE)
         world.close("" if isinstance(error, Agreed) else f"{type(error).__name__} {error}".rstrip())
-        if HOROVOD_ENDED in str(error):
+        if horovod_store.ENDED in str(error):
             raise ConnectionError(
                 "another process ended, and so does this one. Go on with --resume."
             ) from None

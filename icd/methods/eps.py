@@ -56,7 +56,6 @@ class Recipe(BaselineRecipe):
 # flat. The released scripts would decay over all 256,500 steps: "coco_script" (spec eps 7.4).
 COCO = {"image_size": 321, "batch_size": 16, "longest": 448, "num_iterations": 76950}
 COCO_SCRIPT = {**COCO, "num_iterations": 256500}
-# For fine-tuning on a CPU; without momentum and averaged over the classes, hence the rate. Measured (docs/results.md).
 EMBEDDED = {
     "image_size": 129,
     "batch_size": 8,

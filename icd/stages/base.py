@@ -196,11 +196,15 @@ class Stage:
             yield
 
     def remove(self) -> None:
-        """Remove its files, for `--redo`; nothing that has no record of ours."""
+        """Remove its files, for `--redo`, and what is noted of the time that they took."""
+        self.remove_files()
+        times.forget(self.job.out, self.name)
+
+    def remove_files(self) -> None:
+        """Remove its files; nothing that has no record of ours."""
         for folder in self.products().values():
             if record.read_record(folder):
                 shutil.rmtree(folder)
-        times.forget(self.job.out, self.name)
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from icd.engine.schedules import depends_on_length, training_length
 from icd.errors import InputError
 from icd.provenance import file_sha256
 from icd.recipe import BaseRecipe
-from icd.stages import record, times
+from icd.stages import record
 from icd.stages.base import Stage, setting
 from icd.weights.registry import explain, supervision_of_weights
 
@@ -341,11 +341,10 @@ class Train(Stage):
         fuse_for_inference(trainable, self.job.devices[0])
         return trainable
 
-    def remove(self):
-        """Remove the training, for `--redo`, and nothing that other stages keep beside it."""
+    def remove_files(self):
+        """Remove the training, and nothing that other stages keep beside it."""
         for name in ("checkpoints", "tensorboard", f"{self.model}_visdemo"):
             shutil.rmtree(self.folder / name, ignore_errors=True)
         for path in (*self.folder.glob(f"{self.model}-[0-9]*.params"), self.folder / "losses.jsonl",
                      self.folder / "epochs.json", self.folder / record.FILE):  # fmt: skip
             path.unlink(missing_ok=True)
-        times.forget(self.job.out, self.name)

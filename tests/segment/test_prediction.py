@@ -7,6 +7,7 @@ import sys
 
 import numpy as np
 import pytest
+from trainable_conformance import with_lively_weights
 
 from icd.compat import mx
 from icd.data.batches import InferenceBatches
@@ -31,15 +32,8 @@ EXPORTED = [
 def make_segmenter(name="deeplab_v1", **changes):
     """A segmenter whose layers all matter."""
     recipe = segmentation_recipe(name, {**CHANGES, **changes}, "embedded")
-    segmenter = build_trainable(name, None if ":" in name else "small", 3, [mx.cpu()], recipe=recipe)
-    segmenter.initialize(mx.init.Xavier(magnitude=3), force_reinit=True)
-    random = np.random.RandomState(1)
-    for parameter_name, parameter in segmenter.collect_params().items():
-        if parameter_name.endswith(("_gamma", "_running_var")):
-            parameter.set_data(mx.nd.array(random.uniform(0.5, 1.5, parameter.shape)))
-        elif parameter_name.endswith(("_beta", "_bias", "_running_mean")):
-            parameter.set_data(mx.nd.array(random.uniform(-0.2, 0.2, parameter.shape)))
-    return segmenter
+    backbone = None if ":" in name else "small"
+    return with_lively_weights(build_trainable(name, backbone, 3, [mx.cpu()], recipe=recipe))
 
 
 @pytest.fixture
