@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.document import table, write_measured  # noqa: E402
-from benchmarks.machine import machine, status  # noqa: E402
+from benchmarks.machine import call, status  # noqa: E402
 
 HEIGHT, WIDTH, SCALES = 375, 500, (0.5, 1.0, 1.5, 2.0)
 LARGE = [("eps", "mobilenet_v2"), ("icd", "vgg16"), ("icd", "mobilenet_v2"), ("drs", "vgg16_torchvision"),
@@ -170,7 +170,7 @@ def main() -> None:
         print(json.dumps(CHILDREN[name](*words)))
         return
     about = (
-        f"`python benchmarks/inference.py --write`, {machine()}. EPS on MobileNetV2, {HEIGHT} x {WIDTH} pixels, scales "
+        f"{call()}. EPS on MobileNetV2, {HEIGHT} x {WIDTH} pixels, scales "
         f"{', '.join(map(str, SCALES))} with mirror images, one thread, medians of {arguments.rounds} turns."
     )
     large = [case.split(":") for case in arguments.large.split(",")]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import platform
+import shlex
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +17,11 @@ def processor() -> str:
     from icd.provenance import machine as about
 
     return about()["cpu"]
+
+
+def call() -> str:
+    """How this program was called, in words for a reader of its table."""
+    return f"`python benchmarks/{shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])}`, {machine()}"
 
 
 def machine() -> str:

@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.document import table, write_measured  # noqa: E402
-from benchmarks.machine import machine  # noqa: E402
+from benchmarks.machine import call  # noqa: E402
 from icd.files import write_mask  # noqa: E402
 
 IMAGES, GOALS = 10, {"icd --help": 0.3, "icd evaluate --help": 0.3, "icd evaluate, 10 masks": 1.0}
@@ -73,7 +73,7 @@ def main() -> None:
     text = "\n\n".join(
         [
             "## Start-up",
-            f"`python benchmarks/startup.py --write`, {machine()}. Processor time, median of {arguments.rounds}.",
+            f"{call()}. Processor time, median of {arguments.rounds}.",
             table(["call", "s", "goal, s"], rows),
         ]
     )

@@ -26,7 +26,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.document import table, write_measured  # noqa: E402
-from benchmarks.machine import machine  # noqa: E402
+from benchmarks.machine import call  # noqa: E402
 from benchmarks.noise import noise_job  # noqa: E402
 from icd.compat import mx  # noqa: E402
 from icd.data.batches import TrainBatches  # noqa: E402
@@ -144,7 +144,7 @@ def main() -> None:
     text = "\n\n".join(
         [
             "## Training steps",
-            f"`python benchmarks/steps.py --write`, {machine()}. {arguments.images} images of {arguments.size} pixels, one "
+            f"{call()}. {arguments.images} images of {arguments.size} pixels, one "
             f"thread, medians of {arguments.rounds} turns.",
             steps,
             "The loop of CAM on MobileNetV2, the fastest network here, waits for photographs "

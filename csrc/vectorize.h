@@ -12,6 +12,7 @@
 
 #if defined(__x86_64__)
 #define ICD_AVX2 __attribute__((target("avx2")))
+#define ICD_VNNI __attribute__((target("avx512f,avx512vnni")))
 #else
 #define ICD_AVX2
 #endif
@@ -60,13 +61,27 @@ ICD_INLINE float sum_of_all(const Floats<length>& vector) {
     }
 }
 
+// False where the environment says 0, for tests of what else there is.
+inline bool wanted(const char* variable) {
+    const char* wish = std::getenv(variable);
+    return !(wish && std::strcmp(wish, "0") == 0);
+}
+
 // True where the processor has AVX2 and the environment does not say ICD_AVX2=0.
 inline bool use_avx2() {
 #if defined(__x86_64__)
-    static const bool use = [] {
-        const char* wish = std::getenv("ICD_AVX2");
-        return __builtin_cpu_supports("avx2") && !(wish && std::strcmp(wish, "0") == 0);
-    }();
+    static const bool use = __builtin_cpu_supports("avx2") && wanted("ICD_AVX2");
+    return use;
+#else
+    return false;
+#endif
+}
+
+// True where the processor also multiplies 8-bit numbers in vectors of 512 bits, and the environment does not say ICD_VNNI=0.
+inline bool use_vnni() {
+#if defined(__x86_64__)
+    static const bool use = use_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vnni") &&
+                            wanted("ICD_VNNI");
     return use;
 #else
     return false;
