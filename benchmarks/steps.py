@@ -4,7 +4,7 @@
     python benchmarks/steps.py --networks icd:vgg16 --images 4 --size 321
 
 In turns in one process, on one thread, processor time. "Bare" is the hybridized network, the mean of its outputs as the loss, the
-derivative, and Gluon's trainer with the recipe's optimizer: no step can be faster. Waiting is elapsed time in which the loop has no
+derivative, and Gluon's trainer with the recipe's optimizer. Waiting is elapsed time in which the loop has no
 photographs, of all elapsed time, with loader processes that read and augment JPEG files.
 """
 
@@ -147,6 +147,7 @@ def main() -> None:
             f"{call()}. {arguments.images} images of {arguments.size} pixels, one "
             f"thread, medians of {arguments.rounds} turns.",
             steps,
+            "The bare network's loss is the mean of its outputs: below 1, its derivative costs more than that of the method's losses.",
             "The loop of CAM on MobileNetV2, the fastest network here, waits for photographs "
             f"{100 * waiting[2]:.1f} % of the elapsed time with two loader processes, {100 * waiting[0]:.0f} % with none.",
         ]
