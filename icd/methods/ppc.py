@@ -312,9 +312,9 @@ class PPCOnEPS(PPC):
         """The first class, as published; the background if the recipe says so."""
         return "first" if self.recipe.shifted else self.background
 
-    def compared(self, outputs, size):
-        """c and r of each view on the network's own grids."""
-        return [view[:2] for view in halves(outputs)]
+    def sizes(self, outputs, size):
+        """Those of the network's own grids."""
+        return tuple(view[0].shape[2:] for view in halves(outputs))
 
     def losses(self, outputs, part, gathered):
         """The losses of PPC, and the saliency losses of c and r, each the mean over the views."""
@@ -323,7 +323,7 @@ class PPCOnEPS(PPC):
         shrunk = resize(saliency, self.network.second_size(size))
         terms = [
             self.saliency_loss(maps, eps.nearest(s[:, 0], maps.shape[2:]), part["label"])
-            for view, s in zip(self.compared(outputs, size), (saliency, shrunk))
-            for maps in view
+            for view, s in zip(halves(outputs), (saliency, shrunk))
+            for maps in view[:2]
         ]
         return {**super().losses(outputs, part, gathered), "saliency": sum(terms) / 2}

@@ -19,6 +19,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from icd.backbones.base import imagenet_normalised, new_convolution, resize_like
 from icd.compat import mx
 from icd.data.augment import LongSideCrop
@@ -230,7 +232,44 @@ class Localization(HybridBlock):
         return split_background(F, r, network.background)[1]
 
 
-# The losses: arrays, not symbols, because they depend on sizes
+# The losses: arrays, not symbols, because they depend on sizes. Maps of absent classes count as 0 in all but the tag loss, so
+# they are left out before anything is made larger: K' = 1 + T planes, T the most tags that an image has.
+
+
+def tag_selection(label, first_class: bool = False):
+    """Weights (N, T, C) that choose the tagged classes of tags (N, C), in their order; rows that are left over are 0.
+
+    With `first_class` the first row is that of the first class, and 0 in images without it.
+    """
+    tags = label.asnumpy()  # comes from the host and waits for no computation
+    places = np.arange(tags.shape[1])
+    if first_class:
+        places, forced = places[1:], [0]
+    else:
+        forced = []
+    rest = places[np.argsort(-tags[:, places], axis=1, kind="stable")]
+    count = max(1, int((tags[:, places] > 0).sum(axis=1).max()))
+    order = np.concatenate([np.tile(forced, (len(tags), 1)).astype(int), rest[:, :count]], axis=1)
+    chosen = np.eye(tags.shape[1], dtype=np.float32)[order] * np.take_along_axis(tags, order, 1)[:, :, None]
+    return mx.nd.array(chosen, label.context)
+
+
+def tagged(maps, selection, place: str):
+    """The background and the chosen classes (N, 1 + T, h, w) of maps (N, 1 + C, h, w)."""
+    background, classes = split_background(mx.nd, maps, place)
+    chosen = mx.nd.batch_dot(selection, classes.reshape((0, 0, -1)))
+    return join_background(mx.nd, background, chosen.reshape((0, 0, *maps.shape[2:])), place)
+
+
+def with_mean_of(maps, size):
+    """Maps (N, K, h, w) times weights, so that their mean is that of the maps made as large as `size`."""
+    if maps.shape[2:] == tuple(size):
+        return maps
+    rows, columns = (
+        resize(mx.nd.eye(old, ctx=maps.context).expand_dims(0).expand_dims(0), (new, old)).mean(axis=2) * old
+        for old, new in zip(maps.shape[2:], size)
+    )
+    return mx.nd.broadcast_mul(maps, mx.nd.broadcast_mul(rows.expand_dims(3), columns.expand_dims(2)))
 
 
 def max_norm(maps):
@@ -248,31 +287,33 @@ def largest(values, count: int):
     not depend on how a device sorts equal values.
     """
     with mx.autograd.pause():
+        if count >= values.shape[1]:
+            return mx.nd.ones_like(values)
         last = values.topk(axis=1, k=count, ret_typ="value").slice_axis(axis=1, begin=-1, end=None)
         above, equal = mx.nd.broadcast_greater(values, last), mx.nd.broadcast_equal(values, last)
         places = count - above.sum(axis=1, keepdims=True)
         return above + mx.nd.broadcast_mul(equal, places / equal.sum(axis=1, keepdims=True))
 
 
-def minimum_pooling(maps, label, share: float, place: str):
+def minimum_pooling(maps, share: float, place: str):
     """The mean of the least pixels of the strongest tagged class, summed over images (spec seam 3, item 2).
 
-    `maps` (N, 1 + C, h, w), `label` (N, C); `share` is that of the pixels that are the least.
+    `maps` (N, 1 + T, h, w) are those of the tags; `share` is that of the pixels that are the least.
     """
-    _, classes = split_background(mx.nd, maps, place)
-    strongest = mx.nd.broadcast_mul(classes, _planes(label)).max(axis=1).reshape((0, -1))
+    strongest = _classes(maps, place).max(axis=1).relu().reshape((0, -1))
     count = max(1, int(strongest.shape[1] * share))
-    return (strongest.relu() * largest(-strongest, count)).sum() / count
+    return (strongest * largest(-strongest, count)).sum() / count
 
 
-def regularization(first, second, label, hard_share: float, place: str, untouched: str):
+def regularization(first, second, num_classes: int, hard_share: float, place: str, untouched: str):
     """ER and ECR, each summed over images (spec seam 3, items 3 to 7).
 
     Parameters
     ----------
-    first, second : tuple of NDArray, shape (N, 1 + C, h, w)
-        c and r of each view; they are compared on the second's grid.
-    label : NDArray, shape (N, C)
+    first, second : tuple of NDArray, shape (N, 1 + T, h, w)
+        c and r of each view, those of the tags; they are compared on the second's grid.
+    num_classes : int
+        C; the means are over all classes.
     hard_share : float
         Of the differences in ECR, the largest.
     place : {"first", "last"}
@@ -280,12 +321,12 @@ def regularization(first, second, label, hard_share: float, place: str, untouche
     untouched : {"first", "last"}
         Which plane O leaves as it is.
     """
-    size, present = second[0].shape[2:], _planes(label)
-    present = join_background(mx.nd, mx.nd.ones_like(present[:, :1]), present, place)
-    c1, r1 = (mx.nd.broadcast_mul(resize(max_norm(maps), size), present) for maps in first)
-    c2, r2 = (mx.nd.broadcast_mul(max_norm(maps), present) for maps in second)
-    er = (_classes(c1, place) - _classes(c2, place)).abs().mean(axis=(1, 2, 3)).sum()
-    ecr = sum(_hard_difference(_target(c, place, untouched), r, hard_share) for c, r in ((c2, r1), (c1, r2)))
+    size = second[0].shape[2:]
+    c1, r1 = (resize(max_norm(maps), size) for maps in first)
+    c2, r2 = (max_norm(maps) for maps in second)
+    er = (_classes(c1, place) - _classes(c2, place)).abs().sum() / (num_classes * size[0] * size[1])
+    hard = max(1, int((1 + num_classes) * size[0] * size[1] * hard_share))
+    ecr = sum(_hard_difference(_target(c, place, untouched), r, hard) for c, r in ((c2, r1), (c1, r2)))
     return er, ecr
 
 
@@ -302,14 +343,9 @@ def _target(maps, place, untouched):
         return join_background(mx.nd, kept, only_strongest(mx.nd, others), untouched)
 
 
-def _hard_difference(target, maps, share):
+def _hard_difference(target, maps, count):
     difference = (target - maps).abs().reshape((0, -1))
-    count = max(1, int(difference.shape[1] * share))
     return (difference * largest(difference, count)).sum() / count
-
-
-def _planes(label):
-    return label.expand_dims(2).expand_dims(3)
 
 
 # The method
@@ -355,27 +391,36 @@ class SEAM(Method):
 
     def losses(self, outputs, part, gathered):
         """Tags and minimum pooling, each the mean over the views, ER and ECR; maps have the size of their view."""
-        views, label = self.compared(outputs, part["image"].shape[2:]), part["label"]
-        tags, least = self.view_losses(views, label)
-        er, ecr = regularization(*views, label, self.recipe.hard_share, self.background, self.untouched)
-        return {"cam": tags, "minimum": least, "equivariance": er, "cross_equivariance": ecr}
+        label, sizes = part["label"], self.sizes(outputs, part["image"].shape[2:])
+        selection = tag_selection(label, first_class=self.untouched != self.background)
+        views = [
+            [resize(tagged(maps, selection, self.background), size) for maps in view[:2]]
+            for view, size in zip(halves(outputs), sizes)
+        ]
+        er, ecr = regularization(
+            *views, label.shape[1], self.recipe.hard_share, self.background, self.untouched
+        )
+        share = self.recipe.least_share
+        return {
+            "cam": sum(self.tag_loss_of(view[0], size, label) for view, size in zip(halves(outputs), sizes))
+            / 2,
+            "minimum": sum(minimum_pooling(maps, share, self.background) for _, maps in views) / 2,
+            "equivariance": er,
+            "cross_equivariance": ecr,
+        }
 
     @property
     def untouched(self) -> str:
         """The plane that O leaves as it is in ECR."""
         return self.background
 
-    def compared(self, outputs, size) -> list:
-        """c and r of each view as the losses see them: of the size of the view; `size` is the first's."""
-        sizes = size, self.network.second_size(size)
-        return [[resize(maps, side) for maps in view[:2]] for view, side in zip(halves(outputs), sizes)]
+    def sizes(self, outputs, size) -> tuple:
+        """Of c and r of each view, as the losses see them: those of the view; `size` is the first's."""
+        return size, self.network.second_size(size)
 
-    def view_losses(self, views, label):
-        """The tag loss and minimum pooling, each the mean over the views."""
-        tags = sum(self.tag_loss(_classes(cam, self.background), label) for cam, _ in views) / 2
-        share = self.recipe.least_share
-        least = sum(minimum_pooling(maps, label, share, self.background) for _, maps in views) / 2
-        return tags, least
+    def tag_loss_of(self, cam, size, label):
+        """The tag loss of c made as large as `size`."""
+        return self.tag_loss(with_mean_of(_classes(cam, self.background), size), label)
 
     def localize(self, images):
         """r, 0..1 before its maximum is made 1."""

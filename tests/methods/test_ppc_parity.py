@@ -12,7 +12,7 @@ from icd.compat import mx
 from icd.engine.world import World
 from icd.methods import create_method, make_recipe, ppc
 from icd.methods.classification import resize, split_background
-from icd.methods.seam import halves, minimum_pooling
+from icd.methods.seam import halves, minimum_pooling, tag_selection, tagged
 
 NDArray = mx.nd.array
 CONTRAST = {"contrast_a": "ppc", "contrast_b": "ppc", "eps_contrast": "ppc_eps"}
@@ -204,7 +204,7 @@ def test_terms_of_eps(golden, parity):
         parity("PPC", f"EPS's terms: gradient of the saliency loss in {key}", 2 * gradient, g[f"grad_sal_{key}"], tolerance)  # fmt: skip
     for index, view in ((1, "1"), (3, "2")):
         with mx.autograd.record():
-            value = minimum_pooling(maps[index], label, 0.25, "last")
+            value = minimum_pooling(tagged(maps[index], tag_selection(label), "last"), 0.25, "last")
         parity("PPC", f"EPS's terms: minimum pooling, view {view}", value.asscalar() / count, g[f"minpool{view}"][0], 2e-7)  # fmt: skip
         gradient = gradients(value)[index]
         parity("PPC", f"EPS's terms: its gradient, view {view}", gradient, g[f"grad_minpool{view}"], 9e-9)

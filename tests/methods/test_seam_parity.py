@@ -30,6 +30,9 @@ from icd.methods.seam import (
     max_norm,
     minimum_pooling,
     regularization,
+    tag_selection,
+    tagged,
+    with_mean_of,
 )
 
 NDArray = mx.nd.array
@@ -112,13 +115,9 @@ def test_losses(golden, parity, small_method, name, size):
     parity("SEAM", f"losses {name}: total", sum(values.values()), g["losses"][9], 3e-6)
     single = []
     for (cam, maps), side in zip((outputs[:2], outputs[2:]), (size, small_method.network.second_size(size))):
-        classes = resize(cam, side).slice_axis(axis=1, begin=1, end=None)
-        single.append(
-            [
-                small_method.tag_loss(classes, label).asscalar() / count,
-                minimum_pooling(resize(maps, side), label, 0.25, "first").asscalar() / count,
-            ]
-        )
+        planes = resize(tagged(maps, tag_selection(label), "first"), side)
+        terms = small_method.tag_loss_of(cam, side, label), minimum_pooling(planes, 0.25, "first")
+        single.append([term.asscalar() / count for term in terms])
     parity("SEAM", f"losses {name}: each view's", np.array(single).T.ravel(), g["losses"][:4], 3e-6)
 
 
@@ -223,10 +222,38 @@ def test_largest_shares_ties():
 
 def test_regularization_of_equal_views_has_no_er():
     maps = NDArray(np.random.RandomState(0).rand(2, 4, 6, 6))
-    er, ecr = regularization(
-        (maps, maps), (maps, maps), NDArray([[1, 0, 1], [0, 1, 0]]), 0.2, "first", "first"
-    )
+    er, ecr = regularization((maps, maps), (maps, maps), 3, 0.2, "first", "first")
     assert er.asscalar() == 0 and ecr.asscalar() > 0
+
+
+@pytest.mark.parametrize("place", ["first", "last"])
+def test_the_planes_of_tags(place):
+    """Of every image its own, in their order, and 0 where another image has more tags."""
+    random = np.random.RandomState(0)
+    maps, label = random.rand(3, 5, 2, 2).astype(np.float32), np.zeros((3, 4))
+    label[0, [1, 3]] = label[1, 2] = 1  # the third image has none
+    chosen = tagged(NDArray(maps), tag_selection(NDArray(label)), place).asnumpy()
+    background, classes = (maps[:, :1], maps[:, 1:]) if place == "first" else (maps[:, 4:], maps[:, :4])
+    ours = (chosen[:, :1], chosen[:, 1:]) if place == "first" else (chosen[:, 2:], chosen[:, :2])
+    np.testing.assert_array_equal(ours[0], background)
+    np.testing.assert_array_equal(ours[1][0], classes[0, [1, 3]])
+    np.testing.assert_array_equal(ours[1][1, 0], classes[1, 2])
+    assert not ours[1][1, 1].any() and not ours[1][2].any()
+
+
+def test_the_first_class_has_a_plane_of_its_own():
+    """In ECR on EPS it is spared as published: also where an image does not have it, no other class is."""
+    label = NDArray([[0, 0, 1], [1, 1, 0]])
+    np.testing.assert_array_equal(
+        tag_selection(label, first_class=True).asnumpy(), [[[0, 0, 0], [0, 0, 1]], [[1, 0, 0], [0, 1, 0]]]
+    )
+
+
+@pytest.mark.parametrize("size", [(7, 9), (5, 23), (40, 31)])
+def test_the_mean_of_enlarged_maps(size):
+    maps = NDArray(np.random.RandomState(0).rand(2, 3, 5, 9))
+    ours = with_mean_of(maps, size).mean(axis=(2, 3)).asnumpy()
+    np.testing.assert_allclose(ours, resize(maps, size).mean(axis=(2, 3)).asnumpy(), rtol=1e-6)
 
 
 @pytest.mark.parametrize("shape", [(2, 3, 5, 7), (1, 2, 8, 8), (2, 1, 1, 3), (1, 4, 33, 2)])
