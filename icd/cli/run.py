@@ -88,7 +88,11 @@ def _add_ours(group, original) -> None:
     add_place(group, "classes", "[voc; without --list the names in --tags, alphabetically]", original)
     add_place(group, "truth", "[data/VOC2012/SegmentationClassAug]", original)
     add_place(group, "truth-list", "[--infer-list]", original)
-    add("--infer-list", type=Path, help="ids to localize and to make masks of [--list]")
+    add(
+        "--infer-list",
+        type=Path,
+        help="ids to localize and to make masks of; refiners and segmenters learn from these masks [--list]",
+    )
     add(
         "--ignore-unknown-tags",
         action="store_true",

@@ -26,10 +26,6 @@ class ConfidentSeeds(Stage):
     )
     crf: str = setting("parameters of the CRF", "irn")
 
-    def ids(self):
-        """The images to train on."""
-        return self.job.data.ids
-
     def facts(self, label=""):
         """The settings, and the facts of the score maps."""
         facts = {name: getattr(self, name) for name in ("foreground", "background", "crf")}

@@ -70,8 +70,9 @@ class Train(Stage):
         return find_trainable(self.trainable)
 
     def ids(self):
-        """The images to train on."""
-        return self.job.data.ids
+        """The images to train on: those that another stage makes score maps or masks of, if it learns from these."""
+        taught_by = self.target or self.mask or self.low
+        return taught_by.ids() if taught_by else self.job.data.ids
 
     def share(self):
         """All of them: a training is not split by image."""

@@ -18,6 +18,7 @@ from icd.files import ScoreMaps, mask_path, read_mask, score_maps_path, write_ma
 from icd.methods import METHODS, make_recipe
 from icd.refine.seeds import CAM_RULE
 from icd.stages.base import Files, GivenMaps, Job, Stage, ids_without_file
+from icd.stages.chain import Changes, build_chain, chain_names
 from icd.stages.localize import Localize
 from icd.stages.seeds import Seeds
 from icd.stages.superpixels import Superpixels
@@ -343,3 +344,19 @@ def test_with_pretrained_weights_no_other_training_is_waited_for(tmp_path):
     second = Train("again", job, tmp_path / "again", "cam", recipe, "small", "again_cam", start=first)
     assert second.sources() == {"start": first}
     assert dataclasses.replace(second, pretrained=tmp_path / "weights.params").sources() == {}
+
+
+@pytest.mark.parametrize("chain", chain_names())
+def test_a_stage_needs_no_image_that_the_one_before_does_not_make(tmp_path, chain):
+    """Also where only some of the photographs get masks: networks learn from the masks that there are."""
+    folder = make_data(tmp_path / "data")
+    some, val = (tmp_path / name for name in ("some.txt", "val.txt"))
+    some.write_text("picture1\npicture4\n")
+    val.write_text("picture0\n")
+    data = data_set(folder, infer_list=some, val_list=val, masks=folder / "truth")
+    job = Job(data, tmp_path / "out", gpus="", workers=0)
+    for stage in build_chain(chain, job, Changes(backbone="small", recipe="embedded")):
+        for source in stage.sources().values():
+            assert isinstance(source, Train) or set(stage.ids()) <= set(source.ids()), (
+                f"{stage.name} of {source.name}"
+            )
