@@ -120,11 +120,21 @@ class Backbone(HybridBlock):
         """Map normalised images to all taps."""
         taps = {}
         for name in self.taps:
-            x = self._children[name](x)
-            if name in self._frozen:
-                x = F.BlockGrad(x)
+            stage = self._children[name]
+            if name not in self._frozen:
+                x = stage(x)
+            elif F is mx.sym:
+                x = F.BlockGrad(stage(x))
+            else:
+                with mx.autograd.pause(train_mode=False):  # see icd.engine.build.hybridize
+                    x = stage(x)
             taps[name] = x
         return taps
+
+    @property
+    def constant_stages(self) -> list:
+        """The frozen stages, as far as they are blocks of their own, without anything random."""
+        return [self._children[name] for name in self.taps if name in self._frozen]
 
     def hybrid_forward(self, F, images):
         """Map images (N, 3, H, W), RGB 0..255, to the last tap (N, channels, h, w)."""
@@ -299,6 +309,10 @@ class Top(HybridBlock):
             activations.append(hidden)
             if self.dropout is not None:
                 hidden = self.dropout(hidden)
+        if (
+            hidden is features
+        ):  # compiled by itself, a block that returns what it got has no derivative in MXNet
+            hidden = F.identity(features)
         return [hidden, *activations]
 
 

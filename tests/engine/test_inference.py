@@ -1,11 +1,12 @@
-"""Inference: fused layers give what the plain ones give, and large views, seen one after the other, the very same maps."""
+"""Fused layers give what the plain ones give, after training and in frozen stages; views one after the other, the same maps."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
-from trainable_conformance import with_lively_weights
+from trainable_conformance import switch_dropout_off, with_lively_weights
 
+from icd.backbones.base import Backbone, layers_of
 from icd.compat import mx
 from icd.engine import localize
 from icd.engine.build import build_trainable, fuse_for_inference
@@ -77,3 +78,42 @@ def test_large_views_are_seen_one_after_the_other(name, backbone, monkeypatch):
         assert list(found) == list(expected)
         for kind, values in expected.items():
             np.testing.assert_array_equal(found[kind].asnumpy(), values.asnumpy())
+
+
+@pytest.mark.parametrize(
+    ("name", "backbone"),
+    [
+        ("eps", "mobilenet_v2"),
+        ("seam", "mobilenet_v2"),
+        ("irn", "mobilenet_v2"),
+        ("affinitynet", "mobilenet_v2"),
+        ("vwe_baseline", "resnet50"),  # has no top: the network's last part is empty
+    ],
+)
+def test_frozen_stages_may_have_fused_layers_in_training(name, backbone):
+    trainable = with_lively_weights(build_trainable(name, backbone, 4, CPU))
+    (network,) = set(layers_of(Backbone, [trainable]))
+    assert network.constant_stages and all(stage._backend == "MKLDNN" for stage in network.constant_stages)
+    switch_dropout_off(trainable)
+    images, found = mx.nd.array(np.random.RandomState(0).randint(0, 256, (2, 3, 97, 97))), []
+    for _ in range(2):
+        with mx.autograd.record():
+            outputs = trainable(images)
+            loss = sum(output.square().mean() for output in tensors(outputs))
+        loss.backward()
+        trained = {k: p for k, p in trainable.collect_params().items() if p.grad_req != "null"}
+        found.append((loss.asscalar(), {k: p.grad().asnumpy() for k, p in trained.items()}))
+        trainable.hybridize(False)
+    (ours, gradients), (plain, expected) = found
+    assert abs(ours - plain) <= 1e-4 * plain
+    assert sum(values.any() for values in expected.values()) > len(expected) / 2
+    for (
+        key,
+        values,
+    ) in expected.items():  # where a value lies at 0, rounding decides whether a ReLU lets its gradient pass
+        assert np.linalg.norm(gradients[key] - values) <= 2e-2 * np.linalg.norm(values) + 1e-9, key
+
+
+def tensors(outputs) -> list:
+    """The arrays of a trainable's outputs."""
+    return list(outputs) if isinstance(outputs, (list, tuple)) else [outputs]
