@@ -14,12 +14,14 @@ DIR holds `data/voc-animals` and `weights`, which do not travel with the project
 from __future__ import annotations
 
 import argparse
-import statistics
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 from document import write_part
+from result_tables import KEPT, METHODS, claims, conditions, counts_path, per_class, summary_path, table
+from spread import count_images
 from tag_saliency import write_masks
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -33,42 +35,8 @@ from icd.files import read_classes, read_json, read_list, write_json  # noqa: E4
 from icd.provenance import machine as this_machine  # noqa: E402
 
 RUNS = ROOT / "snapshot" / "results"
-KEPT = ROOT / "benchmarks" / "results"
 PAGE = ROOT / "docs" / "results.md"
-VARIANTS = {
-    "nocrf": "no CRF",
-    "best": "no CRF, best threshold",
-    "crf": "CRF",
-    "sal": "saliency",
-    "sal_error": "saliency, 255 an error",
-    "walk": "refined",
-}
 THRESHOLDS = [round(0.02 * k, 2) for k in range(49)]
-# (title, method, kind of score maps, what training uses beyond tags)
-ROWS = (
-    ("CAM, trained alone", "cam", "cam", "–"),
-    ("CAM branch of ICD", "icd", "cam", "–"),
-    ("ICD", "icd", "icd", "–"),
-    ("CAM as EPS's authors train it", "eps_cam", "cam", "–"),
-    ("EPS", "eps", "eps", "saliency"),
-    ("DRS, step 1: the classifier alone", "drs_classifier", "cam", "–"),
-    ("DRS", "drs", "drs", "–"),
-    ("VWE's network without words", "vwe_baseline", "cam", "–"),
-    ("VWE", "vwe", "vwe", "–"),
-    ("IRN's CAM", "irn", "cam", "–"),
-    ("SEAM", "seam", "seam", "–"),
-    ("PPC on SEAM", "ppc", "ppc", "–"),
-    ("PPC on EPS", "ppc_eps", "ppc_eps", "saliency"),
-    ("tag and saliency, no network", "tag_saliency", "masks", "saliency"),
-)
-GAINS = (
-    ("ICD − CAM trained alone", ("icd", "icd"), ("cam", "cam")),
-    ("EPS − its CAM", ("eps", "eps"), ("eps_cam", "cam")),
-    ("DRS − its step 1", ("drs", "drs"), ("drs_classifier", "cam")),
-    ("VWE − the same without words", ("vwe", "vwe"), ("vwe_baseline", "cam")),
-    ("PPC − SEAM", ("ppc", "ppc"), ("seam", "seam")),
-    ("PPC − EPS", ("ppc_eps", "ppc_eps"), ("eps", "eps")),
-)
 REFINED = {
     "vwe": "IRN",
     "irn": "IRN",
@@ -77,7 +45,6 @@ REFINED = {
 }  # by what, in their chains
 # On the embedded set these start from a finished run of another: from a random start their score maps become constant.
 STARTS = {"seam": "eps_cam", "ppc": "eps_cam", "ppc_eps": "eps"}
-METHODS = tuple(dict.fromkeys(method for _, method, _, _ in ROWS))
 ANIMALS = ("cat", "cow", "dog", "horse", "sheep")
 # The recipes called "mobilenet_v2" are the common protocol; the seeds with saliency are scored too.
 ANIMAL_FLAGS = "--backbone mobilenet_v2 --infer-size 321 --use-sal"
@@ -137,6 +104,22 @@ def keep(data: str, method: str, seed: int) -> None:
     summary = {"scores": entries, "run": {field: run[field] for field in fields}}
     summary["run"]["processor_seconds"] = run.get("processor_seconds")
     write_json(summary_path(data, method, seed), summary)
+    keep_counts(data, method, seed, folder, run, read_scores(folder))
+
+
+def keep_counts(data: str, method: str, seed: int, folder: Path, run: dict, scores: list) -> None:
+    """Write the pixel counts of every image without CRF, and after the walk."""
+    kinds = list(dict.fromkeys(entry["kind"] for entry in scores if entry["kind"] != "walk"))
+    places = {kind: folder / "results" / f"seeds_{kind}" / "nocrf" for kind in kinds[:-1]}
+    places.update({kinds[-1]: folder / "results/seeds/nocrf", f"{kinds[-1]}_walk": folder / "walk/masks"})
+    evaluated = tuple(run["eval_classes"] or range(len(run["classes"]) + 1))
+    ids = list(scores[0]["per_image"])
+    counts = {
+        name: count_images(place, run["eval_root"], ids, evaluated)
+        for name, place in places.items()
+        if place.is_dir()
+    }
+    np.savez_compressed(counts_path(data, method, seed), **counts)
 
 
 def brief(scores: dict) -> dict:
@@ -191,11 +174,6 @@ def best_threshold(folder: Path, run: dict, entry: dict) -> dict:
     return {"kind": entry["kind"], "variant": "best", "miou": best["miou"], "threshold": best["threshold"]}
 
 
-def summary_path(data: str, method: str, seed: int) -> Path:
-    """Where the summary of a run is kept."""
-    return KEPT / f"{data}-{method}-{seed}.json"
-
-
 def animal_flags(shared: Path, method: str) -> list:
     """The flags of a run on the photographs of animals."""
     data = shared / "data" / "voc-animals"
@@ -208,144 +186,6 @@ def animal_flags(shared: Path, method: str) -> list:
         "--pretrained", shared / "weights" / "mobilenetv2_1.0-imagenet-fp16.params",
     ]  # fmt: skip
     return [*ANIMAL_FLAGS.split(), *map(str, paths)]
-
-
-def summaries(data: str, method: str) -> list:
-    """The summaries of a method's runs, by seed."""
-    paths = sorted(KEPT.glob(f"{data}-{method}-*.json")) or KEPT.glob(f"{data}-{method}.json")
-    return [read_json(path) for path in paths]
-
-
-def entries_of(summary: dict) -> dict:
-    """The scores of a run by kind and variant."""
-    return {(entry["kind"], entry["variant"]): entry for entry in summary["scores"]}
-
-
-def spread(values: list) -> str:
-    """Mean in per cent, and the sample standard deviation where there are several."""
-    percent = [100 * value for value in values]
-    mean = f"{statistics.mean(percent):.1f}"
-    return mean if len(percent) == 1 else f"{mean} ± {statistics.stdev(percent):.1f}"
-
-
-def table(data: str) -> str:
-    """mIoU of every method's seeds in every variant, and the differences of interest."""
-    lines = [
-        "| seeds | trained with, beyond tags | " + " | ".join(VARIANTS.values()) + " |",
-        "|---|---|" + "---|" * len(VARIANTS),
-    ]
-    for title, method, kind, beyond in ROWS:
-        runs = [entries_of(summary) for summary in summaries(data, method)]
-        if runs:
-            cells = [cell([run[kind, v] for run in runs if (kind, v) in run]) for v in VARIANTS]
-            lines.append(f"| {title} | {beyond} | {' | '.join(cells)} |")
-    for title, better, baseline in GAINS:
-        ours, theirs = (
-            {summary["run"]["seed"]: summary for summary in summaries(data, method)}
-            for method in (better[0], baseline[0])
-        )
-        pairs = [(ours[seed], theirs[seed]) for seed in ours if seed in theirs]
-        if pairs:
-            cells = [gains(pairs, better[1], baseline[1], variant) for variant in VARIANTS]
-            lines.append(f"| {title} | | {' | '.join(cells)} |")
-    return "\n".join(lines)
-
-
-def cell(entries: list) -> str:
-    """mIoU of the runs of several seeds, and in brackets the thresholds chosen, or the share of pixels that count if not all."""
-    if not entries:
-        return "–"
-    note = ", ".join(f"{entry['threshold']:g}" for entry in entries if "threshold" in entry)
-    coverage = statistics.mean(entry.get("coverage") or 1 for entry in entries)
-    if coverage < 0.995:
-        note = f"{100 * coverage:.0f} %"
-    return spread([entry["miou"] for entry in entries]) + (f" ({note})" if note else "")
-
-
-def gains(pairs: list, kind: str, baseline_kind: str, variant: str) -> str:
-    """The differences of pairs of runs of the same seed, where both have the variant."""
-    found = [tuple(map(entries_of, pair)) for pair in pairs]
-    keys = (kind, variant), (baseline_kind, variant)
-    both = [
-        (ours[keys[0]], theirs[keys[1]]) for ours, theirs in found if keys[0] in ours and keys[1] in theirs
-    ]
-    return spread([ours["miou"] - theirs["miou"] for ours, theirs in both]) if both else "–"
-
-
-def per_class(data: str) -> str:
-    """IoU of every scored class, seeds without CRF, first seed."""
-    lines = []
-    for title, method, kind, _ in ROWS:
-        found = summaries(data, method)
-        if not found or (kind, "nocrf") not in entries_of(found[0]):
-            continue
-        classes = entries_of(found[0])[kind, "nocrf"]["classes"]
-        scored = [row for row in classes if row["iou"] is not None]
-        if scored and not lines:
-            names = " | ".join(row["name"] for row in scored)
-            lines = [f"| IoU without CRF | {names} |", "|---|" + "---|" * len(scored)]
-        if scored:
-            lines.append(f"| {title} | " + " | ".join(f"{100 * row['iou']:.1f}" for row in scored) + " |")
-    return "\n".join(lines)
-
-
-def conditions(data: str, split: str) -> str:
-    """What a reader needs to place the numbers."""
-    lines = [
-        f"The numbers are mIoU in %; pixels with 255 in the prediction do not count (policy `drop`). Split: {split}. Column "
-        "*best threshold*: the truth CHOSE the background threshold in brackets, for each run, from 0, 0.02 .. 0.96. It tells "
-        "the quality of score maps from that of thresholds; do not compare it with published results. Column *saliency*: the "
-        "seeds use saliency maps too, by each method's own rule; the brackets hold the share of pixels that are not 255, in "
-        "which the rules differ; the column beside it counts every 255 as an error (policy `error`). Column *refined*: the score "
-        "maps after the walk of the method's own chain, along boundaries of IRN (VWE) or affinities of AffinityNet (SEAM, "
-        "PPC), without CRF. All runs use the weights of the last epoch.",
-        "",
-        "| run | random seeds | backbone, initial weights | background threshold | recipe | machine | processor seconds without workers |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    for method in METHODS:
-        found = summaries(data, method)
-        if not found:
-            continue
-        run = found[0]["run"]
-        weights = run.get("initial_weights")
-        start = f"`{Path(weights['path']).name}`, sha256 {weights['sha256'][:12]}…" if weights else "random"
-        recipe = ", ".join(f"{key} {value}" for key, value in run["recipe"].items())
-        seeds = ", ".join("–" if s["run"]["seed"] is None else str(s["run"]["seed"]) for s in found)
-        lines.append(
-            f"| {method} | {seeds} | {run['backbone']}, {start} | {run['threshold_policy']} | {recipe} | {machine(run)} | {time_of(run)} |"
-        )
-    return "\n".join(lines)
-
-
-def machine(run: dict) -> str:
-    """What a run ran on."""
-    return f"{run['machine']['cpu']}, {run['machine']['cores']} cores"
-
-
-def time_of(run: dict) -> str:
-    """Seconds that a processor worked for the process itself, by stage, where it is a second and more: workers are not in it."""
-    spent = [
-        f"{name} {value:.0f}" for name, value in (run.get("processor_seconds") or {}).items() if value >= 1
-    ]
-    return ", ".join(spent) or "not noted"
-
-
-def measured(*methods: str) -> str:
-    """What a page on some methods says was measured: a row for each data set and kind of score maps."""
-    variants = [variant for variant in VARIANTS if variant != "best"]
-    head = ["seeds", "data", "random seeds", *map(VARIANTS.get, variants)]
-    head += ["backbone", "processor seconds of the first run, without workers", "machine"]
-    lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
-    for title, method, kind, _ in ROWS:
-        for data in ("embedded", "animals") if method in methods else ():
-            found = summaries(data, method)
-            if found:
-                runs, first = [entries_of(summary) for summary in found], found[0]["run"]
-                cells = [cell([run[kind, v] for run in runs if (kind, v) in run]) for v in variants]
-                facts = (first["backbone"], time_of(first), machine(first))
-                lines.append("| " + " | ".join((title, data, str(len(found)), *cells, *facts)) + " |")
-    return "\n".join(lines) + "\n\nmIoU in %; the page Results has the conditions.\n"
 
 
 def main() -> None:
@@ -377,6 +217,7 @@ def main() -> None:
         split += "background and five animals scored, pixels of other classes left out of the truth"
     text = "\n\n".join([table(data), per_class(data), conditions(data, split)])
     write_part(data, text, PAGE)
+    write_part("claims", claims(), PAGE)
     print(text)
 
 

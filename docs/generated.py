@@ -158,7 +158,7 @@ def _published_row(entry) -> tuple:
 
 def measured(*methods: str) -> str:
     """What was measured of some methods in this project, and how long it took."""
-    return importlib.import_module("results").measured(*methods)
+    return importlib.import_module("result_tables").measured(*methods)
 
 
 def weights() -> str:
