@@ -1,11 +1,14 @@
-"""EPS on MobileNetV2 in plain PyTorch: the peer of benchmarks/inference.py. The same layers, nothing tuned.
+"""EPS and its CAM on MobileNetV2 in plain PyTorch: the peer of benchmarks/inference.py and training.py. Nothing is tuned.
 
-In: images RGB 0..255. Out: class probabilities on a grid of stride 16. Written from Sandler et al., CVPR 2018, as Gluon's network is.
+In: images RGB 0..255. Out: class probabilities on a grid of stride 16; a training step of the CAM. Written from Sandler et al.,
+CVPR 2018, as Gluon's network is.
 """
 
 from __future__ import annotations
 
+import torch
 from torch import nn
+from torch.nn import functional as F
 
 # Expansion, channels, repeats, stride.
 STAGES = (
@@ -65,3 +68,29 @@ class EPS(nn.Module):
     def forward(self, images):
         """Map images (N, 3, H, W) to probabilities (N, classes, h, w)."""
         return self.classifier(self.trunk(images / 127.5 - 1)).softmax(1)[:, :-1]
+
+
+FROZEN = 9  # layers of the trunk up to stride 8
+
+
+def make_optimizer(network):
+    """Freeze what is customary, and SGD for the rest; batch norms keep statistics, scale and shift."""
+    network.eval()  # there is no dropout
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.requires_grad_(False)
+    network.trunk[:FROZEN].requires_grad_(False)
+    trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    return torch.optim.SGD(trained, 0.1, momentum=0.0005, weight_decay=0.0005)
+
+
+def train_step(network, optimizer, images, y) -> float:
+    """One update by the tag loss; returns the loss."""
+    with torch.no_grad():
+        front = network.trunk[:FROZEN](images / 127.5 - 1)
+    logit = network.classifier(network.trunk[FROZEN:](front))[:, :-1].mean((2, 3))
+    loss = F.multilabel_soft_margin_loss(logit, y)
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    return loss.item()

@@ -24,76 +24,95 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from benchmarks.document import table as document_table  # noqa: E402
 from benchmarks.document import write_measured  # noqa: E402
-from benchmarks.machine import machine  # noqa: E402
+from benchmarks.machine import call  # noqa: E402
 
-IMAGES, SIZE, INFER_SIZE, REGIONS = 4, 321, 513, 64
+REGIONS_A_SIDE = 8
+# Method, backbone: images a step, their side, side of the frame of localization (0: benchmarks/inference.py measures it).
+CASES = {("icd", "vgg16"): (4, 321, 513), ("eps_cam", "mobilenet_v2"): (8, 257, 0)}
 
 
-def batch(size: int, count: int = IMAGES) -> tuple:
-    """Random images, one tag each, and superpixels in an 8 x 8 pattern."""
+def batch(size: int, count: int) -> tuple:
+    """Random images, one tag each, and superpixels in a pattern of squares."""
     random = np.random.RandomState(0)
     label = np.eye(20, dtype=np.float32)[np.arange(count)]
-    rows, columns = np.mgrid[:size, :size] * 8 // size
-    ids = np.tile(rows * 8 + columns, (count, 1, 1))
+    rows, columns = np.mgrid[:size, :size] * REGIONS_A_SIDE // size
+    ids = np.tile(rows * REGIONS_A_SIDE + columns, (count, 1, 1))
     return random.randint(0, 256, (count, 3, size, size)).astype(np.float32), label, ids
 
 
-def run_mxnet(steps: int) -> dict:
+def timed(function, steps: int) -> list:
+    """Seconds of each of some calls, which wait for their result."""
+    times = []
+    for _ in range(steps):
+        begin = time.perf_counter()
+        function()
+        times.append(time.perf_counter() - begin)
+    return times
+
+
+def run_mxnet(name: str, backbone: str, steps: int) -> dict:
     """Seconds of each step and of each localization by this package."""
     from icd.compat import mx
-    from icd.engine.build import build_trainable
+    from icd.engine.build import build_trainable, fuse_for_inference
     from icd.engine.fit import make_trainer, train_step
     from icd.engine.parts import split_batch
 
-    method = build_trainable("icd", "vgg16", 20, [mx.cpu()])
-    method.prepare(IMAGES, IMAGES)
+    images, size, frame = CASES[name, backbone]
+    method = build_trainable(name, backbone, 20, [mx.cpu()], recipe=recipe_for(name, backbone))
+    method.prepare(images, images)
     trainer = make_trainer(method)
-    image, label, ids = batch(SIZE)
-    arrays = {"image": image, "label": label, "superpixel": ids, "ids": list(range(IMAGES))}
-    train, localize = [], []
-    for _ in range(steps):
-        begin = time.perf_counter()
+    image, label, ids = batch(size, images)
+    arrays = {"image": image, "label": label, "superpixel": ids, "ids": list(range(images))}
+
+    def step():
         losses = train_step(method, trainer, [split_batch(arrays, [mx.cpu()])])
         sum(losses.values()).asscalar()
         mx.nd.waitall()
-        train.append(time.perf_counter() - begin)
-    image, label, _ = batch(INFER_SIZE, 1)
-    for _ in range(steps):
-        begin = time.perf_counter()
-        maps = method.localize(mx.nd.array(image))
-        maps["icd"].asnumpy()
-        localize.append(time.perf_counter() - begin)
-    return {"train": train, "localize": localize}
+
+    times = {"train": timed(step, steps)}
+    if frame:
+        fuse_for_inference(method, [mx.cpu()])
+        image = mx.nd.array(batch(frame, 1)[0])
+        times["localize"] = timed(lambda: method.localize(image)[name].asnumpy(), steps)
+    return times
 
 
-def run_torch(steps: int) -> dict:
+def recipe_for(name: str, backbone: str):
+    """The recipe of the backbone's name, where there is one; else the published one."""
+    from icd.engine.build import find_trainable
+    from icd.methods import make_recipe
+
+    return make_recipe(name, {}, backbone if backbone in find_trainable(name).recipes else "voc")
+
+
+def run_torch(name: str, backbone: str, steps: int) -> dict:
     """The same by plain PyTorch."""
     import torch
     import torch_icd
+    import torch_mobilenet
 
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+    images, size, frame = CASES[name, backbone]
+    image, label, ids = (torch.from_numpy(values) for values in batch(size, images))
+    if name != "icd":
+        model = torch_mobilenet.EPS()
+        optimizer = torch_mobilenet.make_optimizer(model)
+        return {"train": timed(lambda: torch_mobilenet.train_step(model, optimizer, image, label), steps)}
     model = torch_icd.ICD()
     optimizer = torch_icd.make_optimizer(model)
-    image, label, ids = (torch.from_numpy(values) for values in batch(SIZE))
-    train, localize = [], []
-    for _ in range(steps):
-        begin = time.perf_counter()
-        torch_icd.train_step(model, optimizer, image, label, ids)
-        train.append(time.perf_counter() - begin)
+    times = {"train": timed(lambda: torch_icd.train_step(model, optimizer, image, label, ids), steps)}
     model.eval()
-    image = torch.from_numpy(batch(INFER_SIZE, 1)[0])
+    image = torch.from_numpy(batch(frame, 1)[0])
     with torch.inference_mode():
-        for _ in range(steps):
-            begin = time.perf_counter()
-            model(image)[2].numpy()
-            localize.append(time.perf_counter() - begin)
-    return {"train": train, "localize": localize}
+        times["localize"] = timed(lambda: model(image)[2].numpy(), steps)
+    return times
 
 
-def child(framework: str, steps: int, threads: int, python: str) -> dict:
+def child(framework: str, case: tuple, steps: int, threads: int, python: str) -> dict:
     """Run one framework in a process of its own."""
-    command = [python, __file__, "--framework", framework, "--steps", str(steps)]
+    command = [python, __file__, "--framework", framework, "--case", *case, "--steps", str(steps)]
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
     return json.loads(subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE).stdout)
 
@@ -108,44 +127,53 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--torch", default=sys.executable, help="a Python that has PyTorch")
     parser.add_argument("--framework", choices=("mxnet", "torch"), help=argparse.SUPPRESS)
+    parser.add_argument("--case", nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.framework:
-        result = {"mxnet": run_mxnet, "torch": run_torch}[arguments.framework](arguments.steps)
+        run = {"mxnet": run_mxnet, "torch": run_torch}[arguments.framework]
+        result = run(*arguments.case, arguments.steps)
         result["peak_mib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         print(json.dumps(result))
         return
     pythons = {"mxnet": sys.executable, "torch": arguments.torch}
-    rounds = [
-        {name: child(name, arguments.steps, arguments.threads, python) for name, python in pythons.items()}
-        for _ in range(arguments.rounds)
-    ]
-    text = table(rounds, arguments.threads)
+    text = table(
+        {
+            case: [
+                {name: child(name, case, arguments.steps, arguments.threads, python) for name, python in pythons.items()}
+                for _ in range(arguments.rounds)
+            ]
+            for case in CASES
+        }
+    )  # fmt: skip
+    about = f"{call()}, {arguments.threads} threads, {arguments.rounds} turns each, elapsed time."
+    text = "\n\n".join(["## Training and localization beside PyTorch", about, text])
     print(text)
     write_measured("training", text)
 
 
-def table(rounds: list, threads: int) -> str:
+def table(turns_of: dict) -> str:
     """Medians, and the ratio turn by turn."""
-    lines = [
-        f"VGG-16 ICD, {threads} threads, {len(rounds)} turns each; `python benchmarks/training.py`, {machine()}.",
-        "",
-        "| what | this package | plain PyTorch | PyTorch / ours (median of turns, lowest to highest) |",
-        "|---|---|---|---|",
-    ]
-    titles = {
-        "train": f"training step, {IMAGES} images of {SIZE} px, s",
-        "localize": f"localize one image, frame {INFER_SIZE} px, s",
-    }
-    for key, title in titles.items():
-        medians = [{name: statistics.median(turn[name][key][1:]) for name in turn} for turn in rounds]
-        ratios = sorted(turn["torch"] / turn["mxnet"] for turn in medians)
-        ours, theirs = (statistics.median(turn[name] for turn in medians) for name in ("mxnet", "torch"))
-        spread = f"{statistics.median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f})"
-        lines.append(f"| {title} | {ours:.2f} | {theirs:.2f} | {spread} |")
-    peaks = {name: max(turn[name]["peak_mib"] for turn in rounds) for name in ("mxnet", "torch")}
-    lines.append(f"| peak memory of the process, MiB | {peaks['mxnet']:.0f} | {peaks['torch']:.0f} | "
-                 f"{peaks['torch'] / peaks['mxnet']:.2f} |")  # fmt: skip
-    return "\n".join(lines)
+    rows = []
+    for (method, backbone), turns in turns_of.items():
+        images, size, frame = CASES[method, backbone]
+        titles = {
+            "train": f"training step, {images} images of {size} px, s",
+            "localize": f"localize one image, frame {frame} px, s",
+        }
+        for key in turns[0]["mxnet"]:
+            title = titles.get(key, "peak memory of the process, MiB")
+            found = [{name: middle(turn[name][key]) for name in turn} for turn in turns]
+            ours, theirs = (statistics.median(turn[name] for turn in found) for name in ("mxnet", "torch"))
+            ratios = sorted(turn["mxnet"] / turn["torch"] for turn in found)
+            spread = f"{statistics.median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f})"
+            rows.append([f"{method}, {backbone}: {title}", f"{ours:.3g}", f"{theirs:.3g}", spread])
+    header = ["what", "this package", "plain PyTorch", "ours / PyTorch (median of turns, lowest to highest)"]
+    return document_table(header, rows)
+
+
+def middle(values) -> float:
+    """A number itself, and the median of times without the first."""
+    return values if isinstance(values, float) else statistics.median(values[1:])
 
 
 if __name__ == "__main__":

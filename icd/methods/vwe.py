@@ -69,12 +69,17 @@ MEMORY = {"codebook": "memory", "frozen": "stem"}
 EMBEDDED_WORDS = {**EMBEDDED, "words": 64}
 
 
+# Hybrid pooling gives features several times as large as their mean: at EPS's rate, 0.1, the baseline's loss stays at 0.2 for an
+# epoch, at this one it falls to 0.12 within fifty steps (docs/results.md).
+MOBILENET_V2 = {**MOBILENET_V2_LONG_SIDE, "learning_rate": 0.02}
+
+
 class HybridPoolingBaseline(IRNCAM):
     """VWE's own baseline: its network, pooling, data, schedule and inference, without the two terms of words."""
 
     recipes = {
         "voc": BaselineRecipe(),
-        "mobilenet_v2": BaselineRecipe(**MOBILENET_V2_LONG_SIDE),
+        "mobilenet_v2": BaselineRecipe(**MOBILENET_V2),
         "embedded": BaselineRecipe(**EMBEDDED),
     }
     score_maps = {"cam": VWE_RULE}
@@ -127,7 +132,7 @@ class VWE(HybridPoolingBaseline):
 
     recipes = {
         "voc": Recipe(),
-        "mobilenet_v2": Recipe(**MOBILENET_V2_LONG_SIDE),
+        "mobilenet_v2": Recipe(**MOBILENET_V2),
         "embedded": Recipe(**EMBEDDED_WORDS),
     }
     score_maps = {"vwe": VWE_RULE}
@@ -208,7 +213,7 @@ class VWLL(VWE):
     backbone = "resnet101"
     recipes = {
         "voc": Recipe(decorrelation=1.0),
-        "mobilenet_v2": Recipe(**MOBILENET_V2_LONG_SIDE, decorrelation=1.0),
+        "mobilenet_v2": Recipe(**MOBILENET_V2, decorrelation=1.0),
         "embedded": Recipe(**EMBEDDED_WORDS, decorrelation=1.0),
     }
     score_maps = {"vwl": VWL_RULE}
@@ -220,7 +225,7 @@ class VWLM(VWE):
     backbone = "resnet101"
     recipes = {
         "voc": Recipe(**MEMORY),
-        "mobilenet_v2": Recipe(**MOBILENET_V2_LONG_SIDE, **MEMORY),
+        "mobilenet_v2": Recipe(**MOBILENET_V2, **MEMORY),
         "embedded": Recipe(**EMBEDDED_WORDS, codebook="memory"),
     }
     score_maps = {"vwl": VWL_RULE}
