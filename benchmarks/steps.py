@@ -5,13 +5,14 @@
 
 In turns in one process, on one thread, processor time. "Bare" is the network hybridized as one graph, the mean of its outputs as
 the loss, the derivative, and Gluon's trainer with the recipe's optimizer. Waiting is elapsed time in which the loop has no
-photographs, of all elapsed time, with loader processes that read and augment JPEG files. What `icd.compat.keep_freed_memory`
+photographs, of all elapsed time, with loader processes that read and augment JPEG files. What `icd.engine.memory`
 saves is measured in processes with and without it (`--without-it` is one of them).
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import os
 import statistics
@@ -30,15 +31,11 @@ sys.path.insert(0, str(ROOT))
 from benchmarks.document import table, write_measured  # noqa: E402
 from benchmarks.machine import call  # noqa: E402
 from benchmarks.noise import noise_job  # noqa: E402
-from icd import compat  # noqa: E402
-
-if "--without-it" in sys.argv:
-    compat.keep_freed_memory = lambda: None  # before MXNet is imported
-
 from icd.compat import mx  # noqa: E402
 from icd.data.batches import TrainBatches  # noqa: E402
 from icd.engine.build import build_trainable  # noqa: E402
 from icd.engine.fit import make_trainer, train_step  # noqa: E402
+from icd.engine.memory import freed_memory_kept  # noqa: E402
 from icd.engine.parts import split_batch  # noqa: E402
 
 NETWORKS = "icd:vgg16,eps:resnet38,vwe:resnet50,deeplab_v2:resnet101,icd:mobilenet_v2,eps:mobilenet_v2"
@@ -174,9 +171,11 @@ def main() -> None:
     arguments = parser.parse_args()
     networks = [network.split(":") for network in arguments.networks.split(",")]
     if arguments.with_it or arguments.without_it:
-        print(step_times(*networks[0], arguments.images, arguments.size, arguments.rounds)[0])
+        with freed_memory_kept() if arguments.with_it else contextlib.nullcontext():
+            print(step_times(*networks[0], arguments.images, arguments.size, arguments.rounds)[0])
         return
-    steps = step_table(networks, arguments.images, arguments.size, arguments.rounds)
+    with freed_memory_kept():
+        steps = step_table(networks, arguments.images, arguments.size, arguments.rounds)
     waiting = {
         workers: share_of_waiting("cam", "mobilenet_v2", arguments.images, arguments.size, workers)
         for workers in (0, 2)

@@ -28,8 +28,6 @@ INSTALL_CPU = "ICD_MXNET=mxnet pip install -e ."
 # Libraries of the operating system that libmxnet.so needs, and the package that brings each on Debian and Ubuntu.
 SYSTEM_LIBRARIES = {"libquadmath.so.0": "libquadmath0", "libgomp.so.1": "libgomp1", "libz.so.1": "zlib1g"}
 
-M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4  # of glibc's malloc.h
-
 
 class MXNetUnavailable(InputError, ImportError):
     """MXNet cannot be imported; the message says why and what to do."""
@@ -101,18 +99,6 @@ def preload_cuda(site_packages: Path) -> list:
     return loaded
 
 
-def keep_freed_memory() -> None:
-    """Let glibc keep the memory that arrays free, for the next ones, instead of handing it back to the system.
-
-    MXNet asks for new memory for every array, and large requests come as pages that the system must first clear: that took
-    a sixth of a training step (docs/performance.md, benchmarks/steps.py). Other C libraries are left as they are.
-    """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
-    if mallopt is not None:
-        for option, value in ((M_MMAP_MAX, 0), (M_TRIM_THRESHOLD, 2**31 - 1), (M_TOP_PAD, 2**26)):
-            mallopt(option, value)
-
-
 def explain_load_failure(error: BaseException, gpu_wheel: str) -> MXNetUnavailable:
     """Turn the loader's message about a missing shared library into what the user can do.
 
@@ -172,7 +158,6 @@ def load_mxnet():
     supply_numpy_aliases()
     site_packages = Path(spec.origin).parent.parent
     gpu_wheel = wheels.installed_gpu_wheel(site_packages)
-    keep_freed_memory()
     try:
         supply_distutils()
         if gpu_wheel:
