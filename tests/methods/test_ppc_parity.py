@@ -12,7 +12,8 @@ from icd.compat import mx
 from icd.engine.world import World
 from icd.methods import create_method, make_recipe, ppc
 from icd.methods.classification import resize, split_background
-from icd.methods.seam import halves, minimum_pooling, tag_selection, tagged
+from icd.methods.seam import halves
+from icd.methods.seam_losses import minimum_pooling, tag_selection, tagged
 
 NDArray = mx.nd.array
 CONTRAST = {"contrast_a": "ppc", "contrast_b": "ppc", "eps_contrast": "ppc_eps"}

@@ -21,11 +21,8 @@ from icd.files import read_score_maps, write_score_maps
 from icd.grid import share_of_range, shares_on_image
 from icd.methods import create_method, make_recipe
 from icd.methods.classification import resize
-from icd.methods.seam import (
-    SEAM_RULE,
-    PixelCorrelation,
-    cleaned,
-    correlate,
+from icd.methods.seam import SEAM_RULE, PixelCorrelation, cleaned, correlate
+from icd.methods.seam_losses import (
     largest,
     max_norm,
     minimum_pooling,
