@@ -39,12 +39,20 @@ def outputs_of(trainable, images) -> dict:
         ("affinitynet", "small"),
         ("irn", "small"),
         ("deeplab_v2", "mobilenet_v2"),
-        pytest.param("irn", "resnet50", marks=pytest.mark.slow),
-        pytest.param("eps", "resnet38", marks=pytest.mark.slow),
-        pytest.param("deeplab_v2", "resnet101", marks=pytest.mark.slow),
     ],
 )
 def test_fused_layers_differ_in_rounding_only(name, backbone):
+    compare_fused(name, backbone)
+
+
+@pytest.mark.usefixtures("thin")
+@pytest.mark.parametrize(("name", "backbone"), [("eps", "resnet38"), ("deeplab_v2", "resnet101")])
+def test_fused_layers_of_deep_networks(name, backbone):
+    compare_fused(name, backbone)
+
+
+def compare_fused(name, backbone):
+    """A trainable before and after `fuse_for_inference`, on views of several sizes."""
     trainable = with_lively_weights(build_trainable(name, backbone, 4, CPU))
     random = np.random.RandomState(0)
     images = [random.randint(0, 256, size).astype(np.float32) for size in SIZES]
