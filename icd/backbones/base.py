@@ -309,9 +309,8 @@ class Top(HybridBlock):
             activations.append(hidden)
             if self.dropout is not None:
                 hidden = self.dropout(hidden)
-        if (
-            hidden is features
-        ):  # compiled by itself, a block that returns what it got has no derivative in MXNet
+        if hidden is features:
+            # Compiled by itself, a block that returns what it got has no derivative in MXNet.
             hidden = F.identity(features)
         return [hidden, *activations]
 

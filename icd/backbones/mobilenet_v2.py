@@ -12,9 +12,9 @@ direction in feature space no longer tells an object from what is next to it (`d
 
 from __future__ import annotations
 
-from mxnet.gluon.model_zoo.vision.mobilenet import RELU6, mobilenet_v2_1_0
+from mxnet.gluon.model_zoo.vision import mobilenet_v2_1_0
 
-from icd.backbones.base import Backbone, Freezing, HybridBlock, Top, layers_of, mx, nn
+from icd.backbones.base import Backbone, Freezing, Top, layers_of, nn
 
 # (tap, the layer of the zoo's `features` behind its last one, channels, stride). The first three layers are a convolution
 # with batch norm and ReLU6, the others bottlenecks, of which the last belongs to the top.
@@ -70,37 +70,11 @@ class MobileNetV2(Backbone):
         return self._zoo_names
 
 
-class ReLU6(HybridBlock):
-    """max(0, min(x, 6)), with no derivative at 0 and none at 6.
-
-    On processors `clip` takes nine times as long as oneDNN's ReLU; the zoo's layers spend a third of a training step in it.
-    A trained network keeps `clip`, which `icd.engine.build.fuse_for_inference` makes part of the convolution before it, and
-    ONNX knows.
-    """
-
-    def hybrid_forward(self, F, x):
-        """Of the same shape."""
-        if mx.autograd.is_training():
-            return F.minimum(F.Activation(x, act_type="relu"), 6)
-        return F.clip(x, 0, 6)
-
-
 def _zoo_layers(prefix: str, stride: int) -> list:
-    """The zoo's layers up to the pooling, with our ReLU6, and with strides beyond `stride` replaced."""
-    features = mobilenet_v2_1_0(classes=1, prefix=prefix).features
-    _replace_relu6(features)
-    layers = list(features)[:-1]
+    """The zoo's layers up to the pooling, with strides beyond `stride` replaced."""
+    layers = list(mobilenet_v2_1_0(classes=1, prefix=prefix).features)[:-1]
     _replace_last_strides(layers, stride)
     return layers
-
-
-def _replace_relu6(block) -> None:
-    """Put our `ReLU6` in the place of the zoo's, which has no parameters either."""
-    for name, child in block._children.items():
-        if isinstance(child, RELU6):
-            block._children[name] = ReLU6(prefix="")
-        else:
-            _replace_relu6(child)
 
 
 def _replace_last_strides(layers, target_stride: int) -> None:
