@@ -72,6 +72,8 @@ class Backbone(HybridBlock):
         Whether cells sit on pixels as said above.
     pretrained : bool
         Whether it starts from a pretrained file; else from nothing.
+    constant_apart : bool
+        Of the instance, whether frozen stages run outside of what is recorded, see `icd.engine.build.hybridize`.
     customary : Freezing
         What its papers leave untrained; so the backbone starts, and a method may call `freeze` for another choice.
 
@@ -97,7 +99,7 @@ class Backbone(HybridBlock):
             expected = " or ".join(map(str, self.strides))
             raise InputError(f"stride of {type(self).__name__}", expected, stride)
         self.stride = stride or self.strides[0]
-        self.taps, self.freezing = {}, Freezing()
+        self.taps, self.freezing, self.constant_apart = {}, Freezing(), False
         self._relus, self._frozen, self._pretrained, self._tops = [], frozenset(), {}, _Tops()
 
     # The trunk
@@ -123,11 +125,11 @@ class Backbone(HybridBlock):
             stage = self._children[name]
             if name not in self._frozen:
                 x = stage(x)
-            elif F is mx.sym:
-                x = F.BlockGrad(stage(x))
-            else:
-                with mx.autograd.pause(train_mode=False):  # see icd.engine.build.hybridize
+            elif self.constant_apart and F is mx.nd:
+                with mx.autograd.pause(train_mode=False):
                     x = stage(x)
+            else:
+                x = F.BlockGrad(stage(x))
             taps[name] = x
         return taps
 

@@ -104,6 +104,7 @@ def hybridize(trainable, contexts) -> None:
         return
     _hybridize_parts(trainable)
     for backbone in backbones:
+        backbone.constant_apart = True
         for stage in backbone.constant_stages:
             stage.hybridize(backend="MKLDNN")
 
