@@ -154,6 +154,22 @@ def per_class(data: str) -> str:
     return "\n".join(lines)
 
 
+def loss_curves(data: str) -> str:
+    """The mean of SEAM's and PPC's loss terms in each epoch, first seed."""
+    lines = []
+    for method in ("seam", "ppc", "ppc_eps"):
+        for summary in summaries(data, method)[:1]:
+            for term, means in summary.get("losses", {}).items():
+                lines.append(
+                    f"| {method}: {term.replace('_', ' ')} | {' | '.join(f'{mean:.3f}' for mean in means)} |"
+                )
+    if not lines:
+        return ""
+    epochs = range(1, max(line.count("|") for line in lines) - 1)
+    head = ["| loss in epoch | " + " | ".join(map(str, epochs)) + " |", "|---" * (len(epochs) + 1) + "|"]
+    return "\n".join(head + lines)
+
+
 def conditions(data: str, split: str) -> str:
     """What a reader needs to place the numbers."""
     lines = [

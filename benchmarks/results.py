@@ -14,13 +14,24 @@ DIR holds `data/voc-animals` and `weights`, which do not travel with the project
 from __future__ import annotations
 
 import argparse
+import json
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 from document import write_part
-from result_tables import KEPT, METHODS, claims, conditions, counts_path, per_class, summary_path, table
+from result_tables import (
+    KEPT,
+    METHODS,
+    claims,
+    conditions,
+    counts_path,
+    loss_curves,
+    per_class,
+    summary_path,
+    table,
+)
 from spread import count_images
 from tag_saliency import write_masks
 
@@ -103,8 +114,24 @@ def keep(data: str, method: str, seed: int) -> None:
     )
     summary = {"scores": entries, "run": {field: run[field] for field in fields}}
     summary["run"]["processor_seconds"] = run.get("processor_seconds")
+    summary["losses"] = epoch_means(folder / "losses.jsonl")
     write_json(summary_path(data, method, seed), summary)
     keep_counts(data, method, seed, folder, run, read_scores(folder))
+
+
+def epoch_means(log: Path) -> dict:
+    """The mean of every loss term in each epoch, of the steps that the log has; a step that was logged twice counts once."""
+    steps = {line["step"]: line for line in map(json.loads, log.read_text(encoding="utf-8").splitlines())}
+    facts = {"epoch", "step", "learning_rate", "images_per_second"}
+    terms = [key for key in next(iter(steps.values())) if key not in facts]
+    epochs = sorted({line["epoch"] for line in steps.values()})
+    return {
+        term: [
+            round(float(np.mean([line[term] for line in steps.values() if line["epoch"] == epoch])), 4)
+            for epoch in epochs
+        ]
+        for term in terms
+    }
 
 
 def keep_counts(data: str, method: str, seed: int, folder: Path, run: dict, scores: list) -> None:
@@ -215,7 +242,9 @@ def main() -> None:
     else:
         split = "the 437 images of VOC 2012's official train list with animals, scaled to 320 px; trained on all 1,502; "
         split += "background and five animals scored, pixels of other classes left out of the truth"
-    text = "\n\n".join([table(data), per_class(data), conditions(data, split)])
+    text = "\n\n".join(
+        filter(None, [table(data), per_class(data), loss_curves(data), conditions(data, split)])
+    )
     write_part(data, text, PAGE)
     write_part("claims", claims(), PAGE)
     print(text)

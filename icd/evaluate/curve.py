@@ -211,11 +211,13 @@ def threshold_of_policy(policy: str, kind: str) -> tuple:
     Returns
     -------
     (float, bool)
-        The threshold, 0 for "none" and 0.2 where none is recorded, and whether it is a share of each map's maximum.
+        The threshold, 0 for "none" and 0.2 where none is recorded, and whether it is a share of each map's maximum or range.
     """
     rule = rule_of_policy(policy, kind) or "fixed 0.2 of the maximum"
     number = re.search(r"fixed ([\d.]+)", rule)
-    return (float(number.group(1)), "of the maximum" in rule) if number else (0.0, True)
+    return (
+        (float(number.group(1)), bool(re.search("of the (maximum|range)", rule))) if number else (0.0, True)
+    )
 
 
 def _shares(scores) -> np.ndarray:
