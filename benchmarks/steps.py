@@ -5,18 +5,15 @@
 
 In turns in one process, on one thread, processor time. "Bare" is the network hybridized as one graph, the mean of its outputs as
 the loss, the derivative, and Gluon's trainer with the recipe's optimizer. Waiting is elapsed time in which the loop has no
-photographs, of all elapsed time, with loader processes that read and augment JPEG files. What `icd.engine.memory`
-saves is measured in processes with and without it (`--without-it` is one of them).
+photographs, of all elapsed time, with loader processes that read and augment JPEG files.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
 import dataclasses
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -35,7 +32,6 @@ from icd.compat import mx  # noqa: E402
 from icd.data.batches import TrainBatches  # noqa: E402
 from icd.engine.build import build_trainable  # noqa: E402
 from icd.engine.fit import make_trainer, train_step  # noqa: E402
-from icd.engine.memory import freed_memory_kept  # noqa: E402
 from icd.engine.parts import split_batch  # noqa: E402
 
 NETWORKS = "icd:vgg16,eps:resnet38,vwe:resnet50,deeplab_v2:resnet101,icd:mobilenet_v2,eps:mobilenet_v2"
@@ -106,31 +102,6 @@ def step_table(networks: list, images: int, size: int, rounds: int) -> str:
     return table(["method", "backbone", "step, s", "bare network, s", "ratio"], rows)
 
 
-def gain_of_memory(network: str, images: int, size: int, rounds: int) -> float:
-    """A step's time with kept memory, of that without, each the median of two processes that take turns."""
-    own = [
-        sys.executable,
-        __file__,
-        "--networks",
-        network,
-        "--images",
-        images,
-        "--size",
-        size,
-        "--rounds",
-        rounds,
-    ]
-    times = {"--with-it": [], "--without-it": []}
-    for _ in range(2):
-        for flag, found in times.items():
-            printed = subprocess.run(
-                [*map(str, own), flag], check=True, capture_output=True, text=True
-            ).stdout
-            found.append(float(printed.split()[-1]))
-    kept, returned = (statistics.median(found) for found in times.values())
-    return kept / returned
-
-
 def share_of_waiting(name: str, backbone: str, images: int, size: int, workers: int, steps: int = 6) -> float:
     """Elapsed time in which the loop waits for a batch, of all, once the first batch is there."""
     with tempfile.TemporaryDirectory() as folder:
@@ -170,17 +141,11 @@ def main() -> None:
         )
     arguments = parser.parse_args()
     networks = [network.split(":") for network in arguments.networks.split(",")]
-    if arguments.with_it or arguments.without_it:
-        with freed_memory_kept() if arguments.with_it else contextlib.nullcontext():
-            print(step_times(*networks[0], arguments.images, arguments.size, arguments.rounds)[0])
-        return
-    with freed_memory_kept():
-        steps = step_table(networks, arguments.images, arguments.size, arguments.rounds)
+    steps = step_table(networks, arguments.images, arguments.size, arguments.rounds)
     waiting = {
         workers: share_of_waiting("cam", "mobilenet_v2", arguments.images, arguments.size, workers)
         for workers in (0, 2)
     }
-    gain = gain_of_memory("eps:mobilenet_v2", arguments.images, arguments.size, arguments.rounds)
     text = "\n\n".join(
         [
             "## Training steps",
@@ -188,7 +153,6 @@ def main() -> None:
             f"thread, medians of {arguments.rounds} turns.",
             steps,
             "Frozen stages run with fused layers in our step and are part of the graph in the bare network's.",
-            f"A step of EPS on MobileNetV2 takes {gain:.2f} of the time it takes where glibc hands freed memory back to the system.",
             "The loop of CAM on MobileNetV2, the fastest network here, waits for photographs "
             f"{100 * waiting[2]:.1f} % of the elapsed time with two loader processes, {100 * waiting[0]:.0f} % with none.",
         ]

@@ -18,7 +18,6 @@ import numpy as np
 from icd.compat import mx
 from icd.engine import checkpoint
 from icd.engine.log import TrainingLog
-from icd.engine.memory import freed_memory_kept
 from icd.engine.optimizers import make_optimizer
 from icd.engine.parameters import average_statistics
 from icd.engine.parts import split_batch
@@ -116,7 +115,7 @@ def fit(method, batches, contexts: list, options: FitOptions, after_epoch=_nothi
     try:
         if first and not start:
             world.lead(after_epoch, first - 1)  # a run that was killed has not done so
-        with StopRequest() as stop, world.training(), freed_memory_kept():
+        with StopRequest() as stop, world.training():
             for epoch in range(first, length.epochs):
                 last = min(len(batches), length.steps - epoch * len(batches))
                 for done, group in enumerate(batches.epoch(epoch, start, last), start + 1):
