@@ -90,7 +90,7 @@ def hybridize(trainable, contexts) -> None:
 
     What frozen stages of the backbone compute needs no derivative. On processors they therefore run as in a trained network, see
     `fuse_for_inference`, and the rest is compiled in parts: the blocks that hold the backbone are run layer by layer.
-    With EPS on MobileNetV2, a step takes four fifths of the time of one graph (docs/performance.md).
+    With EPS on MobileNetV2, a step takes 0.85 of the time of one graph (docs/performance.md).
 
     Parameters
     ----------
