@@ -42,30 +42,24 @@ ROWS = (
     ("PPC on EPS", "ppc_eps", "ppc_eps", "saliency"),
     ("tag and saliency, no network", "tag_saliency", "masks", "saliency"),
 )
-GAINS = (
-    ("ICD − CAM trained alone", ("icd", "icd"), ("cam", "cam")),
-    ("EPS − its CAM", ("eps", "eps"), ("eps_cam", "cam")),
-    ("DRS − its step 1", ("drs", "drs"), ("drs_classifier", "cam")),
-    ("VWE − the same without words", ("vwe", "vwe"), ("vwe_baseline", "cam")),
-    ("PPC − SEAM", ("ppc", "ppc"), ("seam", "seam")),
-    ("PPC − EPS", ("ppc_eps", "ppc_eps"), ("eps", "eps")),
-)
 METHODS = tuple(dict.fromkeys(method for _, method, _, _ in ROWS))
-# A difference that a paper claims and the rows whose difference is ours: (title, file of icd/published, better, baseline, ours).
-# "walk" stands for the maps after the walk of the method's chain, against the maps before it. Papers that chose the threshold
-# by the truth are compared at such thresholds.
-BEST = ("seam", "ppc")
-CLAIMS = (
-    ("EPS over its CAM", "eps-voc12", "EPS", "CAM baseline (cls)", ("eps", "eps"), ("eps_cam", "cam")),
-    ("PPC over SEAM", "ppc-voc12", "SEAM+PPC", "SEAM", ("ppc", "ppc"), ("seam", "seam")),
-    ("AffinityNet over PPC's maps", "ppc-voc12", "SEAM+PPC after AffinityNet", "SEAM+PPC", ("ppc", "walk"), ("ppc", "ppc")),
-    ("IRN over its CAM", "irn-voc12", "pseudo labels", "CAM", ("vwe", "walk"), ("vwe", "vwe")),
-    ("ICD over its CAM", None, None, None, ("icd", "icd"), ("cam", "cam")),
-    ("DRS over its classifier", None, None, None, ("drs", "drs"), ("drs_classifier", "cam")),
-    ("VWE over the same without words", None, None, None, ("vwe", "vwe"), ("vwe_baseline", "cam")),
-    ("SEAM over EPS's CAM", None, None, None, ("seam", "seam"), ("eps_cam", "cam")),
-    ("PPC over EPS", "ppc-voc12", "EPS+PPC", "EPS", ("ppc_eps", "ppc_eps"), ("eps", "eps")),
+# (title, published: file of icd/published, better, baseline; ours: method, kind; the baseline's). "walk" stands for the maps after
+# the walk of the method's chain, against the maps before it.
+DIFFERENCES = (
+    ("ICD − CAM trained alone", None, ("icd", "icd"), ("cam", "cam")),
+    ("EPS − its CAM", ("eps-voc12", "EPS", "CAM baseline (cls)"), ("eps", "eps"), ("eps_cam", "cam")),
+    ("DRS − its step 1", None, ("drs", "drs"), ("drs_classifier", "cam")),
+    ("VWE − the same without words", None, ("vwe", "vwe"), ("vwe_baseline", "cam")),
+    ("SEAM − EPS's CAM", None, ("seam", "seam"), ("eps_cam", "cam")),
+    ("PPC − SEAM", ("ppc-voc12", "SEAM+PPC", "SEAM"), ("ppc", "ppc"), ("seam", "seam")),
+    ("PPC − EPS", ("ppc-voc12", "EPS+PPC", "EPS"), ("ppc_eps", "ppc_eps"), ("eps", "eps")),
+    ("AffinityNet − the maps before it", ("ppc-voc12", "SEAM+PPC after AffinityNet", "SEAM+PPC"), ("ppc", "walk"), ("ppc", "ppc")),
+    ("IRN − the maps before it (published: its CAM's, here: VWE's)", ("irn-voc12", "pseudo labels", "CAM"), ("vwe", "walk"), ("vwe", "vwe")),
 )  # fmt: skip
+BEST = (
+    "seam",
+    "ppc",
+)  # their papers chose the threshold by the truth, so claims are compared at such thresholds
 
 
 def summary_path(data: str, method: str, seed: int) -> Path:
@@ -107,16 +101,19 @@ def table(data: str) -> str:
         if runs:
             cells = [cell([run[kind, v] for run in runs if (kind, v) in run]) for v in VARIANTS]
             lines.append(f"| {title} | {beyond} | {' | '.join(cells)} |")
-    for title, better, baseline in GAINS:
-        ours, theirs = (
-            {summary["run"]["seed"]: summary for summary in summaries(data, method)}
-            for method in (better[0], baseline[0])
-        )
-        pairs = [(ours[seed], theirs[seed]) for seed in ours if seed in theirs]
+    for title, _, ours, theirs in DIFFERENCES:
+        pairs = pairs_of(data, ours[0], theirs[0]) if ours[1] != "walk" else []
         if pairs:
-            cells = [gains(pairs, better[1], baseline[1], variant) for variant in VARIANTS]
+            cells = [gains(pairs, ours[1], theirs[1], variant) for variant in VARIANTS]
             lines.append(f"| {title} | | {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def pairs_of(data: str, ours: str, theirs: str) -> list:
+    """The summaries of two methods' runs of the same seed, by pairs."""
+    baseline = {summary["run"]["seed"]: summary for summary in summaries(data, theirs)}
+    found = summaries(data, ours)
+    return [(own, baseline[own["run"]["seed"]]) for own in found if own["run"]["seed"] in baseline]
 
 
 def cell(entries: list) -> str:
@@ -235,19 +232,18 @@ def measured(*methods: str) -> str:
 def claims() -> str:
     """What the papers claim beside what was measured, without CRF, at each method's own threshold unless it says otherwise."""
     lines = ["| difference | published | photographs | embedded set |", "|---|---|---|---|"]
-    for title, file, better, baseline, ours, theirs in CLAIMS:
+    for title, published, ours, theirs in DIFFERENCES:
         cells = [measured_difference(data, ours, theirs) for data in ("animals", "embedded")]
         if cells != ["–", "–"]:
-            lines.append(
-                f"| {title} | {published_difference(file, better, baseline)} | {' | '.join(cells)} |"
-            )
+            lines.append(f"| {title} | {published_difference(published)} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
-def published_difference(file, better, baseline) -> str:
+def published_difference(published) -> str:
     """The difference of two published numbers, and the two."""
-    if file is None:
+    if published is None:
         return "none known here"
+    file, better, baseline = published
     results = yaml.safe_load((ROOT / "icd/published" / f"{file}.yaml").read_text(encoding="utf-8"))["results"]
     first = {entry["what"]: entry["value"] for entry in reversed(results)}
     return f"{first[better] - first[baseline]:+.1f} ({first[baseline]} to {first[better]})"
@@ -257,32 +253,31 @@ def measured_difference(data: str, ours: tuple, theirs: tuple) -> str:
     """Mean difference over the seeds that both have; its deviation over seeds, or over images where there is one seed."""
     refined = ours[1] == "walk"
     variant = "best" if ours[0] in BEST and not refined else "nocrf"
-    key = (theirs[1], "walk") if refined else (ours[1], variant)
-    pairs = {}
-    for summary in summaries(data, ours[0]):
-        other = [s for s in summaries(data, theirs[0]) if s["run"]["seed"] == summary["run"]["seed"]]
-        if other and key in entries_of(summary) and (theirs[1], variant) in entries_of(other[0]):
-            before = entries_of(other[0])[theirs[1], variant]["miou"]
-            pairs[summary["run"]["seed"]] = 100 * (entries_of(summary)[key]["miou"] - before)
-    if not pairs:
+    keys = (theirs[1], "walk") if refined else (ours[1], variant), (theirs[1], variant)
+    points = {}
+    for pair in pairs_of(data, ours[0], theirs[0]):
+        own, other = map(entries_of, pair)
+        if keys[0] in own and keys[1] in other:
+            points[pair[0]["run"]["seed"]] = 100 * (own[keys[0]]["miou"] - other[keys[1]]["miou"])
+    if not points:
         return "–"
-    mean = f"{statistics.mean(pairs.values()):+.1f}" + (
-        " at the best thresholds" if variant == "best" else ""
-    )
-    if len(pairs) > 1:
-        return f"{mean} ± {statistics.stdev(pairs.values()):.1f} ({len(pairs)} seeds)"
-    (seed,) = pairs
-    ours_name = f"{theirs[1]}_walk" if refined else ours[1]
-    deviation = deviation_over_images(data, (ours[0], ours_name), theirs, seed)
-    return mean if deviation is None or variant == "best" else f"{mean} ± {deviation:.1f} (images)"
+    mean = f"{statistics.mean(points.values()):+.1f}"
+    if len(points) > 1:
+        mean += f" ± {statistics.stdev(points.values()):.1f} ({len(points)} seeds)"
+    if variant == "best":
+        return f"{mean} at the best thresholds"
+    if len(points) == 1:
+        name = f"{theirs[1]}_walk" if refined else ours[1]
+        mean += deviation_over_images(data, (ours[0], name), theirs, *points)
+    return mean
 
 
-def deviation_over_images(data: str, ours: tuple, theirs: tuple, seed: int):
-    """See `spread.deviation_of_difference`, in points; None where the counts of a run were not kept."""
+def deviation_over_images(data: str, ours: tuple, theirs: tuple, seed: int) -> str:
+    """See `spread.deviation_of_difference`, in points; empty where the counts of a run were not kept."""
     paths = [counts_path(data, method, seed) for method, _ in (ours, theirs)]
     if not all(path.is_file() for path in paths):
-        return None
+        return ""
     kept = [np.load(path) for path in paths]
     if ours[1] not in kept[0] or theirs[1] not in kept[1]:
-        return None
-    return 100 * deviation_of_difference(kept[0][ours[1]], kept[1][theirs[1]])
+        return ""
+    return f" ± {100 * deviation_of_difference(kept[0][ours[1]], kept[1][theirs[1]]):.1f} (images)"

@@ -14,7 +14,6 @@ DIR holds `data/voc-animals` and `weights`, which do not travel with the project
 from __future__ import annotations
 
 import argparse
-import json
 import subprocess
 import sys
 from pathlib import Path
@@ -43,6 +42,7 @@ from icd.evaluate import score_masks  # noqa: E402
 from icd.evaluate.compare import read_scores  # noqa: E402
 from icd.evaluate.curve import threshold_curve, threshold_of_policy  # noqa: E402
 from icd.files import read_classes, read_json, read_list, write_json  # noqa: E402
+from icd.files.records import read_losses  # noqa: E402
 from icd.provenance import machine as this_machine  # noqa: E402
 
 RUNS = ROOT / "snapshot" / "results"
@@ -121,7 +121,7 @@ def keep(data: str, method: str, seed: int) -> None:
 
 def epoch_means(log: Path) -> dict:
     """The mean of every loss term in each epoch, of the steps that the log has; a step that was logged twice counts once."""
-    steps = {line["step"]: line for line in map(json.loads, log.read_text(encoding="utf-8").splitlines())}
+    steps = {line["step"]: line for line in read_losses(log)}
     facts = {"epoch", "step", "learning_rate", "images_per_second"}
     terms = [key for key in next(iter(steps.values())) if key not in facts]
     epochs = sorted({line["epoch"] for line in steps.values()})

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from icd.classes import IGNORE
+from icd.evaluate.confusion import joint_table
 from icd.files import mask_path, read_mask
 
 ROUNDS = 1000
@@ -20,11 +21,9 @@ def count_images(masks, truth, ids: list, evaluated: tuple) -> np.ndarray:
     counts = np.zeros((len(ids), len(evaluated), 3), np.int32)
     for image, image_id in enumerate(ids):
         prediction, true = (read_mask(mask_path(Path(folder), image_id)) for folder in (masks, truth))
-        counted = (prediction != IGNORE) & np.isin(true, evaluated)
-        prediction, true = prediction[counted], true[counted]
-        for place, number in enumerate(evaluated):
-            found, there = prediction == number, true == number
-            counts[image, place] = (found & there).sum(), found.sum(), there.sum()
+        table = joint_table(true, prediction)[list(evaluated), :IGNORE]
+        own = table[:, list(evaluated)]
+        counts[image] = np.stack([own.diagonal(), own.sum(axis=0), table.sum(axis=1)], axis=1)
     return counts
 
 

@@ -55,12 +55,13 @@ def timed(function, steps: int) -> list:
 def run_mxnet(name: str, backbone: str, steps: int) -> dict:
     """Seconds of each step and of each localization by this package."""
     from icd.compat import mx
-    from icd.engine.build import build_trainable, fuse_for_inference
+    from icd.engine.build import build_trainable, find_trainable, fuse_for_inference
     from icd.engine.fit import make_trainer, train_step
     from icd.engine.parts import split_batch
 
     images, size, frame = CASES[name, backbone]
-    method = build_trainable(name, backbone, 20, [mx.cpu()], recipe=recipe_for(name, backbone))
+    recipe = find_trainable(name).recipes.get(backbone)  # the published one where the backbone has none
+    method = build_trainable(name, backbone, 20, [mx.cpu()], recipe=recipe)
     method.prepare(images, images)
     trainer = make_trainer(method)
     image, label, ids = batch(size, images)
@@ -77,14 +78,6 @@ def run_mxnet(name: str, backbone: str, steps: int) -> dict:
         image = mx.nd.array(batch(frame, 1)[0])
         times["localize"] = timed(lambda: method.localize(image)[name].asnumpy(), steps)
     return times
-
-
-def recipe_for(name: str, backbone: str):
-    """The recipe of the backbone's name, where there is one; else the published one."""
-    from icd.engine.build import find_trainable
-    from icd.methods import make_recipe
-
-    return make_recipe(name, {}, backbone if backbone in find_trainable(name).recipes else "voc")
 
 
 def run_torch(name: str, backbone: str, steps: int) -> dict:

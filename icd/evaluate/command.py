@@ -76,9 +76,9 @@ def _score_masks(arguments, ids, classes, evaluated, progress) -> _Result:
 
 
 def _score_maps(arguments, ids, classes, evaluated, progress) -> _Result:
-    fixed, of_maximum = _rule_of_run(arguments.predictions)
+    fixed, of_shares = _rule_of_run(arguments.predictions)
     fixed = FIXED.get(arguments.convention, fixed) if arguments.threshold is None else arguments.threshold
-    normalize = arguments.normalize or of_maximum
+    normalize = arguments.normalize or of_shares
     curve = threshold_curve(
         arguments.predictions,
         arguments.truth,
@@ -98,14 +98,14 @@ def _score_maps(arguments, ids, classes, evaluated, progress) -> _Result:
     conditions = {"policy": "any", "images": curve.images, "threshold": f"fixed {fixed:g}"}
     text, miou = show.curve_text(curve, fixed, ("background", *classes)), float(curve.miou[place])
     if normalize:
-        text += "\nThresholds are shares of each map's maximum" + (
-            ", as in the run's own seeds." if of_maximum else "."
+        text += "\nThresholds are shares of each map's maximum (SEAM and PPC: of its range)" + (
+            ", as in the run's own seeds." if of_shares else "."
         )
     return _Result(text, miou, curve.iou[place], curve.missing, conditions, curve.as_dict(fixed))
 
 
 def _rule_of_run(predictions) -> tuple:
-    """The threshold by which the run that score maps belong to made its seeds, and whether it is a share of the maximum."""
+    """The threshold by which the run that score maps belong to made its seeds, and whether it is a share of the maximum or range."""
     folder = Path(predictions).resolve()
     policy = run_of(folder).get("threshold_policy")
     if not policy or not folder.name.startswith("scores_"):

@@ -192,6 +192,10 @@ def _checked_thresholds(thresholds) -> np.ndarray:
     return thresholds
 
 
+FIXED_RULE = re.compile(r"fixed ([\d.]+(?:e-?\d+)?)( of the (?:maximum|range))?")
+"""A rule with a fixed threshold: the number, and what it is a share of, if of anything."""
+
+
 def rule_of_policy(policy: str, kind: str) -> str:
     """What `threshold_policy` of `run.json` says of a kind of score maps, or of all kinds; "" where it says nothing."""
     policies = dict(part.rpartition(": ")[::2] for part in policy.split("; "))
@@ -214,10 +218,8 @@ def threshold_of_policy(policy: str, kind: str) -> tuple:
         The threshold, 0 for "none" and 0.2 where none is recorded, and whether it is a share of each map's maximum or range.
     """
     rule = rule_of_policy(policy, kind) or "fixed 0.2 of the maximum"
-    number = re.search(r"fixed ([\d.]+)", rule)
-    return (
-        (float(number.group(1)), bool(re.search("of the (maximum|range)", rule))) if number else (0.0, True)
-    )
+    fixed = FIXED_RULE.search(rule)
+    return (float(fixed[1]), fixed[2] is not None) if fixed else (0.0, True)
 
 
 def _shares(scores) -> np.ndarray:

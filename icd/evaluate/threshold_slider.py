@@ -7,13 +7,12 @@ one that `--threshold` makes there, pixel for pixel, and at the run's own thresh
 
 from __future__ import annotations
 
-import re
 from html import escape
 
 import numpy as np
 
 from icd.bounded import bounded_maps
-from icd.evaluate.curve import rule_of_policy
+from icd.evaluate.curve import FIXED_RULE, rule_of_policy
 from icd.grid import shares_on_image
 
 _STEPS = 200
@@ -36,8 +35,8 @@ def fixed_threshold(policy: str, kind: str):
     float or None
         None where the rule has no such threshold, or nobody has written it down.
     """
-    match = re.fullmatch(r"fixed ([\d.]+(?:e-?\d+)?) of the (?:maximum|range)", rule_of_policy(policy, kind))
-    return float(match[1]) if match else None
+    match = FIXED_RULE.fullmatch(rule_of_policy(policy, kind))
+    return float(match[1]) if match and match[2] else None
 
 
 def levels(own: float) -> list:

@@ -20,14 +20,11 @@ def tag_selection(label, first_class: bool = False):
     With `first_class` the first row is that of the first class, and 0 in images without it.
     """
     tags = label.asnumpy()  # comes from the host and waits for no computation
-    places = np.arange(tags.shape[1])
+    first = int(first_class)
+    order = np.argsort(-tags[:, first:], axis=1, kind="stable") + first
+    order = order[:, : max(1, int((tags[:, first:] > 0).sum(axis=1).max()))]
     if first_class:
-        places, forced = places[1:], [0]
-    else:
-        forced = []
-    rest = places[np.argsort(-tags[:, places], axis=1, kind="stable")]
-    count = max(1, int((tags[:, places] > 0).sum(axis=1).max()))
-    order = np.concatenate([np.tile(forced, (len(tags), 1)).astype(int), rest[:, :count]], axis=1)
+        order = np.pad(order, ((0, 0), (1, 0)))  # by the number of the first class, 0
     chosen = np.eye(tags.shape[1], dtype=np.float32)[order] * np.take_along_axis(tags, order, 1)[:, :, None]
     return mx.nd.array(chosen, label.context)
 

@@ -41,9 +41,11 @@ def assert_equal(method, model, shapes=SHAPES):
 
 
 # Every method on the smallest backbone, every other backbone under one of the methods that are published with it.
+PUBLISHED = {method.backbone: name for name, method in METHODS.items() if method.backbone not in QUICK}
+THIN = {"resnet38": "eps", "resnet50": "irn_cam"}  # those methods' networks can be thin
 CASES = [(method, "small") for method in METHODS]
 CASES += [(method, backbone) for method in ("cam", "icd") for backbone in QUICK[1:]]
-CASES += [("vwl_m", "resnet101")]
+CASES += [(name, backbone) for backbone, name in PUBLISHED.items() if backbone not in THIN]
 
 
 @pytest.mark.parametrize(("method", "backbone"), CASES)
@@ -52,7 +54,7 @@ def test_methods_on_backbones(method, backbone):
 
 
 @pytest.mark.usefixtures("thin")
-@pytest.mark.parametrize(("method", "backbone"), [("eps", "resnet38"), ("irn_cam", "resnet50")])
+@pytest.mark.parametrize(("backbone", "method"), THIN.items())
 def test_methods_on_deep_backbones(method, backbone):
     export_and_compare(method, backbone)
 

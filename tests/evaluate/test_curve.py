@@ -94,6 +94,7 @@ def test_threshold_of_the_runs_own_seeds(kind, expected):
     assert threshold_of_policy(policy, kind) == expected
     assert threshold_of_policy("fixed 0.3 of the maximum", kind) == (0.3, True)
     assert threshold_of_policy("fixed 0.26 of the range", kind) == (0.26, True)
+    assert threshold_of_policy("fixed 1e-05 of the maximum", kind) == (1e-5, True)
     assert threshold_of_policy("", kind) == (0.2, True)
 
 
