@@ -19,7 +19,7 @@ from icd.stages.predict import Predict
 from icd.stages.score import Score
 from icd.stages.seeds import Seeds
 from icd.stages.superpixels import Superpixels
-from icd.stages.train import Train
+from icd.stages.train import Train, images_of_training
 from icd.stages.walk import Walk
 
 FOLDER = Path(__file__).parents[1] / "chains"
@@ -235,7 +235,7 @@ def _train_values(name, trainable, values, own, job, changes, used) -> dict:
         used.setdefault(RECIPE, []).append(name)
     suitable = (changes.recipe, job.data.recipe, backbone, values.pop("recipe", None))
     published = own.get("recipe") or _suitable(kind.recipes, *suitable)
-    recipe = _for_few(changed_recipe(trainable, kind.recipes, entries, published), entries, name, job)
+    recipe = _for_few(changed_recipe(trainable, kind.recipes, entries, published), entries, name, job, values)
     pretrained = own.get("pretrained") or changes.pretrained or pretrained_of(backbone)
     return {
         "model": f"{backbone}_{trainable}" if backbone else trainable.replace(":", "_"),
@@ -247,14 +247,15 @@ def _train_values(name, trainable, values, own, job, changes, used) -> dict:
     }
 
 
-def _for_few(recipe, entries, name, job):
+def _for_few(recipe, entries, name, job, sources):
     """The recipe with a smaller batch where a person's own photographs are fewer than a step takes, and nobody set it."""
     if job.data.list is not None or "batch_size" in entries or recipe.keep_last_batch:
         return recipe
-    most = max(1, len(job.data.ids) // recipe.accumulation)
+    count = len(images_of_training(job, sources))
+    most = max(1, count // recipe.accumulation)
     if recipe.batch_size <= most:
         return recipe
-    print(f"{name}: --batch-size {most}, since there are only {len(job.data.ids)} photographs")
+    print(f"{name}: --batch-size {most}, since there are only {count} photographs")
     return dataclasses.replace(recipe, batch_size=most)
 
 

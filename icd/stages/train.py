@@ -30,6 +30,15 @@ FEW_STEPS = 200
 """Fewer optimizer steps than this are remarked on; the runs of docs/results.md that train from tags took 384 and more."""
 
 
+def images_of_training(job, sources: dict) -> list:
+    """The images that a stage makes score maps or masks of, if a training learns from these; else the list's.
+
+    `sources` are what it reads, by role; other keys do not matter.
+    """
+    teacher = next((sources[role] for role in ("target", "mask", "low") if sources.get(role)), None)
+    return teacher.ids() if teacher else job.data.ids
+
+
 @dataclass(frozen=True)
 class Train(Stage):
     """See the module's docstring; the planes that the trainable needs are stages or folders."""
@@ -70,9 +79,8 @@ class Train(Stage):
         return find_trainable(self.trainable)
 
     def ids(self):
-        """The images to train on: those that another stage makes score maps or masks of, if it learns from these."""
-        taught_by = self.target or self.mask or self.low
-        return taught_by.ids() if taught_by else self.job.data.ids
+        """The images to train on."""
+        return images_of_training(self.job, self.sources())
 
     def share(self):
         """All of them: a training is not split by image."""

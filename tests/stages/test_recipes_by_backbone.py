@@ -15,8 +15,8 @@ from icd.stages.base import Job
 from icd.stages.chain import Changes, build_chain, read_chain, trainings
 
 
-def recipes(tmp_path, chain, listed=True, **changes):
-    """The recipe of every training of a chain on twenty photographs."""
+def recipes(tmp_path, chain, listed=True, masked=20, **changes):
+    """The recipe of every training of a chain on twenty photographs, of which some get masks."""
     for name in ("images", "saliency"):
         (tmp_path / name).mkdir(exist_ok=True)
     ids = [f"p{number}" for number in range(20)]
@@ -24,10 +24,12 @@ def recipes(tmp_path, chain, listed=True, **changes):
         (tmp_path / "images" / f"{image_id}.jpg").touch()
     (tmp_path / "tags.csv").write_text("id,tags\n" + "".join(f"{image_id},x\n" for image_id in ids))
     (tmp_path / "list.txt").write_text("\n".join(ids) + "\n")
+    (tmp_path / "masked.txt").write_text("\n".join(ids[:masked]) + "\n")
     listing = tmp_path / "list.txt" if listed else None
     data = DataSet(
-        "folder", ("x",), tmp_path / "images", tmp_path / "tags.csv", listing, saliency=tmp_path / "saliency"
-    )
+        "folder", ("x",), tmp_path / "images", tmp_path / "tags.csv", listing, saliency=tmp_path / "saliency",
+        infer_list=tmp_path / "masked.txt",
+    )  # fmt: skip
     return [
         stage.recipe
         for stage in trainings(build_chain(chain, Job(data, tmp_path / "out"), Changes(**changes)))
@@ -52,6 +54,12 @@ def test_the_batch_of_few_own_photographs_is_smaller_unless_somebody_set_it(tmp_
     assert "train: --batch-size 20, since there are only 20 photographs" in capsys.readouterr().out
     (chosen,) = recipes(tmp_path, "cam", listed=False, everywhere={"batch_size": 64})
     assert chosen.batch_size == 64 and capsys.readouterr().out.count("since") == 0
+
+
+def test_the_batch_of_a_refiner_counts_the_photographs_that_have_masks(tmp_path, capsys):
+    train, refiner = recipes(tmp_path, "seam", listed=False, masked=5)
+    assert (train.batch_size, refiner.batch_size) == (8, 5)
+    assert "affinity: --batch-size 5, since there are only 5 photographs" in capsys.readouterr().out
 
 
 def test_own_photographs_take_the_backbone_whose_weights_are_here(tmp_path, monkeypatch, capsys):
