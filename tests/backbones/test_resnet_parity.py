@@ -6,7 +6,7 @@ import re
 
 import numpy as np
 import pytest
-from recipe_weights import recipe_value, unnormalised
+from recipe_weights import recipe_value, set_values, unnormalised
 
 from icd.backbones import create_backbone
 from icd.compat import mx
@@ -17,11 +17,13 @@ def with_recipe(backbone, family, title, shrunk):
     """Set a backbone to the goldens' weights; those whose keys match `shrunk` are multiplied by 0.2."""
     (network,) = (network for network in FAMILIES[family].networks if network.title == title)
     keys = {entry.name: entry.key for entry in network.entries}
-    backbone.initialize()
-    for name, parameter in backbone.collect_params().items():
+
+    def value_of(name, shape):
         # All biases are of batch norms, whose recipe has 0.1 where that of convolutions has 0.01.
         factor = 10 if name.endswith("_beta") else 0.2 if re.search(shrunk, keys[name]) else 1
-        parameter.set_data(mx.nd.array(recipe_value(keys[name], parameter.shape) * np.float32(factor)))
+        return recipe_value(keys[name], shape) * np.float32(factor)
+
+    set_values(backbone, value_of)
     return backbone
 
 

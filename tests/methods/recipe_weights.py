@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import zlib
 
@@ -15,6 +16,36 @@ ICD_FACTORS = {
 }
 
 
+def set_values(block, value_of) -> None:
+    """Set every parameter to `value_of(name, shape)`, float32, or start it as its network does where that is None.
+
+    Nothing gets a random start that is overwritten at once: of a large network it takes longer than the test.
+    """
+    from icd.compat import mx
+
+    values = {}
+    for name, parameter in block.collect_params().items():
+        value = value_of(name, parameter.shape)
+        if value is None:
+            parameter.initialize()
+        else:
+            values[name] = mx.nd.from_numpy(np.ascontiguousarray(value, np.float32))
+    block.collect_params().load_dict(values, ctx=mx.cpu(), allow_missing=True)
+
+
+def kept(value):
+    """A function of a name and a shape that computes each array once in a process and gives it out for reading."""
+
+    @functools.lru_cache(maxsize=None)
+    def known(*arguments):
+        array = value(*arguments)
+        array.flags.writeable = False
+        return array
+
+    return functools.wraps(value)(lambda name, shape, *more: known(name, tuple(shape), *more))
+
+
+@kept
 def recipe_value(name: str, shape) -> np.ndarray:
     """The value of a parameter, float32, before the exceptions of a method."""
     random = np.random.RandomState(zlib.crc32(name.encode()) & 0x7FFFFFFF)
@@ -33,22 +64,20 @@ def recipe_value(name: str, shape) -> np.ndarray:
 
 def load_icd_recipe(method, inference: bool = False) -> None:
     """Set the parameters of an ICD network to the goldens' values."""
-    import mxnet as mx
 
-    method.initialize()
-    for name, parameter in method.collect_params().items():
+    def value_of(name, shape):
         # Gluon calls the statistics of batch norm running_*, the original moving_*.
         original = name.replace("running_", "moving_")
         if original == "icd_td_warmup":
-            continue
+            return None
         if original == "icd_accum_resign_moving_mean":
             random = np.random.RandomState(zlib.crc32(original.encode()) & 0x7FFFFFFF)
-            value = abs(random.randn(*parameter.shape)) if inference else np.zeros(parameter.shape)
-        elif original == "feat_bn_gamma":
-            value = np.ones(parameter.shape)
-        else:
-            value = recipe_value(original, parameter.shape) * np.float32(ICD_FACTORS.get(original, 1))
-        parameter.set_data(mx.nd.array(value.astype(np.float32)))
+            return abs(random.randn(*shape)) if inference else np.zeros(shape)
+        if original == "feat_bn_gamma":
+            return np.ones(shape)
+        return recipe_value(original, shape) * np.float32(ICD_FACTORS.get(original, 1))
+
+    set_values(method, value_of)
 
 
 TORCH_FIELDS = {"gamma": "weight", "beta": "bias"}
@@ -63,6 +92,7 @@ def resnet38_key(name: str) -> str:
     return ".".join(part for part in (block, layer, TORCH_FIELDS.get(field, field)) if part)
 
 
+@kept
 def resnet38_value(key: str, shape, factor=0.2) -> np.ndarray:
     """The value of a tensor of ResNet-38 or of a head on it, by its PyTorch key."""
     random = np.random.RandomState(zlib.crc32(key.encode()) & 0x7FFFFFFF)
@@ -74,16 +104,12 @@ def resnet38_value(key: str, shape, factor=0.2) -> np.ndarray:
         value = 0.1 * random.randn(*shape) + (1 if key.endswith("weight") else 0)
     if re.search(r"b[2-5](_\d)?\.conv_branch2b1\.|b[67]\.conv_branch2b2\.", key):
         value = value * np.float32(factor)
-    return value.astype(np.float32)
+    return value.astype(np.float32, copy=False)
 
 
 def load_resnet38_recipe(block, factor=0.2) -> None:
     """Set the parameters of a ResNet-38 and its head to the goldens' values."""
-    import mxnet as mx
-
-    block.initialize()
-    for name, parameter in block.collect_params().items():
-        parameter.set_data(mx.nd.array(resnet38_value(resnet38_key(name), parameter.shape, factor)))
+    set_values(block, lambda name, shape: resnet38_value(resnet38_key(name), shape, factor))
 
 
 def drs_key(name: str) -> str:
@@ -97,17 +123,16 @@ def drs_key(name: str) -> str:
 
 def load_drs_recipe(method, refinement=False) -> None:
     """Set the parameters of one of DRS's networks to the goldens' values."""
-    import mxnet as mx
 
-    method.initialize()
-    for name, parameter in method.collect_params().items():
+    def value_of(name, shape):
         key = drs_key(name)
-        value = recipe_value(key, parameter.shape)
         if key == "extra_conv4.weight":
-            value = value * np.float32(1 / 4 if refinement else 1 / 8)
-        elif len(parameter.shape) == 4 and not refinement:
-            value = value * np.float32(1.25)
-        parameter.set_data(mx.nd.array(value))
+            factor = 1 / 4 if refinement else 1 / 8
+        else:
+            factor = 1.25 if len(shape) == 4 and not refinement else 1
+        return recipe_value(key, shape) * np.float32(factor)
+
+    set_values(method, value_of)
 
 
 def unnormalised(image):
@@ -135,19 +160,16 @@ def vwe_key(name: str) -> str:
 
 def load_vwe_recipe(method) -> None:
     """Set the parameters of VWE and its variants to the goldens' values."""
-    import mxnet as mx
 
-    method.initialize(force_reinit=True)
-    for name, parameter in method.collect_params().items():
+    def value_of(name, shape):
         key = vwe_key(name)
         if name == "codebook_filled":
-            continue
-        value = recipe_value(key, parameter.shape)
-        if key.endswith("bn3.weight"):
-            value = value * np.float32(1 / 8)
-        elif key in ("classifier.weight", "fc_b.weight"):
-            value = value * np.float32(1 / 4)
-        parameter.set_data(mx.nd.array(value))
+            return None
+        few = key in ("classifier.weight", "fc_b.weight")
+        factor = 1 / 8 if key.endswith("bn3.weight") else 1 / 4 if few else 1
+        return recipe_value(key, shape) * np.float32(factor)
+
+    set_values(method, value_of)
 
 
 def irn_key(name: str) -> str:
@@ -163,13 +185,12 @@ def irn_key(name: str) -> str:
 
 def load_irn_recipe(trainable) -> None:
     """Set the parameters of IRN or its CAM network to the goldens' values."""
-    import mxnet as mx
 
-    trainable.initialize(force_reinit=True)
-    for name, parameter in trainable.collect_params().items():
-        key, shape = irn_key(name), parameter.shape
-        random = np.random.RandomState(zlib.crc32(key.encode()) & 0x7FFFFFFF)
-        value = 0.1 * random.randn(*shape) if name.endswith("beta") else recipe_value(key, shape)
-        if key.endswith("conv3.weight"):
-            value = value * np.float32(0.2)
-        parameter.set_data(mx.nd.array(value.astype(np.float32)))
+    def value_of(name, shape):
+        key = irn_key(name)
+        if name.endswith("beta"):
+            random = np.random.RandomState(zlib.crc32(key.encode()) & 0x7FFFFFFF)
+            return 0.1 * random.randn(*shape)
+        return recipe_value(key, shape) * np.float32(0.2 if key.endswith("conv3.weight") else 1)
+
+    set_values(trainable, value_of)

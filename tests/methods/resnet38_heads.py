@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from recipe_weights import resnet38_key, resnet38_value
+from recipe_weights import resnet38_key, resnet38_value, set_values
 
 HEADS = ("fc8", "fc_proj", "proj_fc", "f8_3", "f8_4", "f8_5", "f9")
 
@@ -16,11 +16,7 @@ def key_of(name: str) -> str:
 
 def load_recipe(block) -> None:
     """Set the parameters of a ResNet-38 and its heads to the goldens' values."""
-    import mxnet as mx
-
-    block.initialize()
-    for name, parameter in block.collect_params().items():
-        parameter.set_data(mx.nd.array(resnet38_value(key_of(name), parameter.shape)))
+    set_values(block, lambda name, shape: resnet38_value(key_of(name), shape))
 
 
 def gradient_norms(method, heads) -> list:

@@ -6,8 +6,7 @@ import re
 import zlib
 
 import numpy as np
-
-from icd.compat import mx
+from recipe_weights import kept, set_values
 
 _FIELDS = {"gamma": "weight", "beta": "bias"}
 _PARTS = {
@@ -51,6 +50,7 @@ def codebase_key(name: str) -> str:
     return f"backbone.{layer}.{field}"
 
 
+@kept
 def golden_value(key: str, shape, is_norm: bool) -> np.ndarray:
     """The value of a parameter, float32, by its published name."""
     random = np.random.RandomState(zlib.crc32(key.encode()) & 0x7FFFFFFF)
@@ -80,10 +80,10 @@ def _factor(key: str) -> float:
 
 def load_golden(segmenter, to_key) -> None:
     """Set all parameters of a segmenter to the goldens' values; `to_key` as above."""
-    parameters = segmenter.collect_params()
-    if next(iter(parameters.values()))._data is None:
-        segmenter.initialize()
-    for name, parameter in parameters.items():
+
+    def value_of(name, shape):
         stem = name.rsplit("_running_mean", 1)[0].rsplit("_running_var", 1)[0]
         is_norm = name.endswith(("_gamma", "_beta")) or stem != name
-        parameter.set_data(mx.nd.array(golden_value(to_key(name), parameter.shape, is_norm)))
+        return golden_value(to_key(name), shape, is_norm)
+
+    set_values(segmenter, value_of)
