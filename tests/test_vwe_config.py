@@ -24,6 +24,15 @@ val: {split: val.txt}
 cam: {split: train.txt, scales: [1.0, 0.5], bkgscore: 0.13}
 """
 
+PHOTOGRAPHS = (
+    "--images",
+    "photographs",
+    "--tags",
+    "tags",
+    "--list",
+    "list.txt",
+)  # else the embedded set is drawn first
+
 
 @pytest.fixture
 def stages_of(tmp_path, monkeypatch):
@@ -68,15 +77,20 @@ def test_flags_take_precedence(stages_of):
 
 def test_the_command_line_is_later_than_a_file(stages_of):
     stages = stages_of(
-        "vwe", "--batch-size", 8, config="train.batch_size: 2\nrefiner.batch_size: 3\ntrain.words: 32"
+        "vwe",
+        *PHOTOGRAPHS,
+        "--batch-size",
+        8,
+        config="train.batch_size: 2\nrefiner.batch_size: 3\ntrain.words: 32",
     )
     assert {stages[name].recipe.batch_size for name in ("train", "refiner")} == {8}
-    stages = stages_of("vwe", "--set", "train.batch_size=5", config="batch_size: 2")
+    stages = stages_of("vwe", *PHOTOGRAPHS, "--set", "train.batch_size=5", config="batch_size: 2")
     assert (stages["train"].recipe.batch_size, stages["refiner"].recipe.batch_size) == (5, 2)
 
 
 def test_entries_as_for_set_are_still_understood(stages_of):
-    assert stages_of("vwe", config="train.words: 32\nlearning_rate: 0.5")["train"].recipe.words == 32
+    stages = stages_of("vwe", *PHOTOGRAPHS, config="train.words: 32\nlearning_rate: 0.5")
+    assert stages["train"].recipe.words == 32
 
 
 @pytest.mark.parametrize(

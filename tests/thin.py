@@ -19,7 +19,7 @@ def thinner(channels: int) -> int:
 
 @contextlib.contextmanager
 def thin_layers():
-    """Every convolution and batch norm that is made meanwhile, by whatever network, has an eighth of its channels.
+    """Every convolution, dense layer and norm that is made meanwhile, by whatever network, has an eighth of its channels.
 
     Parameters that a network makes by itself keep their shapes, so not every network can be thin.
     """
@@ -35,5 +35,15 @@ def thin_layers():
         def __init__(self, *arguments, in_channels=0, **options):
             super().__init__(*arguments, in_channels=thinner(in_channels), **options)
 
-    with mock.patch.object(nn, "Conv2D", Conv2D), mock.patch.object(nn, "BatchNorm", BatchNorm):
+    class GroupNorm(nn.GroupNorm):
+        def __init__(self, *arguments, in_channels=0, **options):
+            super().__init__(*arguments, in_channels=thinner(in_channels), **options)
+
+    class Dense(nn.Dense):
+        def __init__(self, units, *arguments, in_units=0, **options):
+            super().__init__(thinner(units), *arguments, in_units=thinner(in_units), **options)
+
+    with contextlib.ExitStack() as stack:
+        for layer in (Conv2D, BatchNorm, GroupNorm, Dense):
+            stack.enter_context(mock.patch.object(nn, layer.__name__, layer))
         yield

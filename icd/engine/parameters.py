@@ -98,7 +98,8 @@ def fill(method, arrays: dict, path, required, problems=None) -> list:
         further problems; the first of each kind are named.
     """
     found, missing, misshapen, infinite = {}, [], [], []
-    for name, parameter in method.collect_params().items():
+    parameters = method.collect_params()
+    for name, parameter in parameters.items():
         array = arrays.get(name.replace("_moving_", "_running_"))
         if array is None:
             missing += [f"{name} {parameter.shape}"] if required(name) else []
@@ -115,7 +116,7 @@ def fill(method, arrays: dict, path, required, problems=None) -> list:
             path, "the network's arrays", report, "Give weights of this network.", longest=MOST_TEXT
         )
     for name, array in found.items():
-        method.collect_params()[name].set_data(array.astype("float32"))
+        parameters[name].set_data(array.astype("float32"))
     return list(found)
 
 

@@ -12,6 +12,7 @@ from icd.engine.build import build_backbone
 from icd.engine.parameters import load_pretrained
 
 SIZE, TOLERANCE = 65, 1e-4
+pytestmark = pytest.mark.usefixtures("thin")
 MEAN, STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
 
 
@@ -20,7 +21,8 @@ def gluoncv_network(name, **options):
         from gluoncv import model_zoo
     except ImportError as error:  # it raises one where torch >= 2 is installed, too, and without libGL
         pytest.skip(f"GluonCV cannot be imported: {error}")
-    return model_zoo.get_model(name, pretrained=False, pretrained_base=False, **options)
+    norm = mx.gluon.nn.BatchNorm  # the thin one, too: by default that of GluonCV's first import
+    return model_zoo.get_model(name, pretrained=False, pretrained_base=False, norm_layer=norm, **options)
 
 
 def inputs():
@@ -75,9 +77,7 @@ HOW = ("save_parameters", "collect_params", "export")
         ("resnet50", 8, "resnet50_v1b", {"dilated": True}, "save_parameters"),
         ("resnet50", 32, "resnet50_v1b", {}, "collect_params"),
         ("resnet101_deep", 8, "resnet101_v1s", {"dilated": True}, "export"),
-        pytest.param(
-            "resnet101", 8, "resnet101_v1b", {"dilated": True}, "save_parameters", marks=pytest.mark.slow
-        ),
+        ("resnet101", 8, "resnet101_v1b", {"dilated": True}, "save_parameters"),
     ],
 )
 def test_gluoncv(tmp_path, ours, stride, theirs, options, how):

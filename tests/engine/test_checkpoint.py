@@ -63,10 +63,9 @@ def test_momenta_come_back(tmp_path):
     assert checkpoint.restore(path, other, other_trainer, FACTS) == (1, 0)
     for pair in ((method, trainer), (other, other_trainer)):
         step(*pair)
+    found = other.collect_params()
     for name, parameter in method.collect_params().items():
-        np.testing.assert_array_equal(
-            parameter.data().asnumpy(), other.collect_params()[name].data().asnumpy()
-        )
+        np.testing.assert_array_equal(parameter.data().asnumpy(), found[name].data().asnumpy())
 
 
 def test_an_optimizer_without_momentum_comes_back(tmp_path):

@@ -39,7 +39,6 @@ def outputs_of(trainable, images) -> dict:
         ("affinitynet", "small"),
         ("irn", "small"),
         ("deeplab_v2", "mobilenet_v2"),
-        pytest.param("irn", "resnet50", marks=pytest.mark.slow),
     ],
 )
 def test_fused_layers_differ_in_rounding_only(name, backbone):

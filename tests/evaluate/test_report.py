@@ -15,7 +15,7 @@ from icd.errors import InputError
 from icd.evaluate import score_masks, threshold_curve
 from icd.evaluate.gallery import choose
 from icd.evaluate.report import write_report
-from icd.files import ScoreMaps, mask_path, write_json, write_mask, write_score_maps
+from icd.files import ScoreMaps, mask_path, read_mask, write_json, write_mask, write_score_maps
 from icd.provenance import write_run
 
 NAMES = ("cat", "dog", "a <b>bold</b> class")
@@ -286,14 +286,18 @@ def test_500_photographs_stay_under_10_megabytes(shared, tmp_path):
     data = shared / "data" / "voc-animals"
     ids = (data / "ImageSets" / "train_aug.txt").read_text().split()[:500]
     for image_id in ids:
-        truth = np.array(Image.open(data / "SegmentationClassAug" / f"{image_id}.png"))
+        truth = data / "SegmentationClassAug" / f"{image_id}.png"
         for folder in ("seeds", "seeds_cam"):
             for variant in ("nocrf", "crf", "sal"):
-                write_mask(mask_path(tmp_path / "results" / folder / variant, image_id), truth)
-        grid = np.random.RandomState(0).rand(2, 41, 41).astype(np.float32)
+                path = mask_path(tmp_path / "results" / folder / variant, image_id)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.symlink_to(truth)
+        size, grid = read_mask(truth).shape, np.random.RandomState(0).rand(2, 41, 41).astype(np.float32)
         for kind in ("cam", "icd"):
-            scores = ScoreMaps(np.array([1, 2], np.int16), grid, truth.shape, (*truth.shape, *truth.shape))
-            write_score_maps(tmp_path / "results" / f"scores_{kind}" / f"{image_id}.npz", scores)
+            scores = ScoreMaps(np.array([1, 2], np.int16), grid, size, (*size, *size))
+            path = tmp_path / "results" / f"scores_{kind}" / f"{image_id}.npz"
+            path.parent.mkdir(exist_ok=True)
+            write_score_maps(path, scores)
     (tmp_path / "ids.txt").write_text("\n".join(ids))
     folders = {"image_root": data / "JPEGImages", "truth_root": data / "SegmentationClassAug"}
     page = write_report(tmp_path, **folders, id_list=tmp_path / "ids.txt", gallery=500)

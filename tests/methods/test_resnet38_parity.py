@@ -103,10 +103,9 @@ def test_mxnets_own_file_is_loaded_by_name(trunk, tmp_path):
     loaded = load_pretrained(method, tmp_path / "a1.params", method.network.backbone)
     assert len(loaded.names) == 191 and loaded.prefix == ""
     assert sorted(loaded.left) == ["linear1000_bias", "linear1000_weight"]
+    ours = method.collect_params()
     for name, parameter in trunk.collect_params().items():
-        np.testing.assert_array_equal(
-            method.collect_params()[name].data().asnumpy(), parameter.data().asnumpy()
-        )
+        np.testing.assert_array_equal(ours[name].data().asnumpy(), parameter.data().asnumpy())
     del arrays["aux:bn7_moving_var"], arrays["arg:res4a_branch1_weight"]
     mx.nd.save(str(tmp_path / "less.params"), arrays)
     with pytest.raises(

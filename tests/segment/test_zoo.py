@@ -48,6 +48,7 @@ def test_one_step_and_any_size(name):
     suite.test_predicts_any_image_size()
 
 
+@pytest.mark.usefixtures("thin")
 @pytest.mark.parametrize("name", NAMES)
 def test_logits_are_gluoncvs(name):
     """At the size for which GluonCV makes a network, whose outputs are resized to the input."""

@@ -101,8 +101,9 @@ def test_caffes_vgg16_in_icd(tmp_path):
     method.initialize()
     loaded = load_pretrained(method, tmp_path / "a.params", method.network.backbone)
     assert set(loaded.names) == expected.keys()
+    parameters = method.collect_params()
     for name, array in expected.items():
-        np.testing.assert_array_equal(method.collect_params()[name].data().asnumpy(), array)
+        np.testing.assert_array_equal(parameters[name].data().asnumpy(), array)
 
 
 @pytest.fixture(scope="module")
