@@ -48,12 +48,15 @@ from icd.provenance import machine as this_machine  # noqa: E402
 RUNS = ROOT / "snapshot" / "results"
 PAGE = ROOT / "docs" / "results.md"
 THRESHOLDS = [round(0.02 * k, 2) for k in range(49)]
+# What refines whose score maps: in the method's own chain, or in another's, which takes the score maps.
 REFINED = {
     "vwe": "IRN",
     "irn": "IRN",
     "seam": "AffinityNet",
     "ppc": "AffinityNet",
-}  # by what, in their chains
+    "ppc_eps": "AffinityNet",
+}
+OTHER_CHAIN = {"ppc_eps": "ppc"}
 # Masks exist for the 437 photographs of the scored list, not for all 1,502; so many epochs are the recipe's in steps.
 ANIMAL_REFINERS = {"IRN": "refiner.num_epoch=10", "AffinityNet": "affinity.num_epoch=28"}
 # On the embedded set these start from a finished run of another: from a random start their score maps become constant.
@@ -66,20 +69,38 @@ ANIMAL_FLAGS = "--backbone mobilenet_v2 --infer-size 321 --use-sal"
 def execute(data: str, method: str, seed: int, flags: list, refine: bool) -> None:
     """One run, or what is left of it, and its summary."""
     folder = run_folder(data, method, seed)
-    command = [sys.executable, "-m", "icd.cli.main", "run", method, "--resume", "--snapshot", str(folder)]
+    flags = [*flags, "--seed", str(seed)]
     if data == "embedded" and method in STARTS:
-        start = run_folder(data, STARTS[method], seed)
-        command += ["--pretrained", str(start / read_json(start / "run.json")["weights"])]
-    command += [
+        flags += ["--pretrained", str(weights_of(run_folder(data, STARTS[method], seed)))]
+    own = refine and method in REFINED and method not in OTHER_CHAIN
+    call(method, folder, "--until", "walk_score" if own else "score", *flags)
+    if refine and method in OTHER_CHAIN:
+        taken = {"train": weights_of(folder), "maps": folder / "results" / f"scores_{method}"}
+        takes = [word for stage, path in taken.items() for word in ("--take", f"{stage}={path}")]
+        call(OTHER_CHAIN[method], folder / "refined", "--until", "walk_score", "--no-crf", *takes, *flags)
+    keep(data, method, seed)
+
+
+def call(chain: str, folder: Path, *flags) -> None:
+    """One call of `icd run`."""
+    command = [
+        sys.executable,
+        "-m",
+        "icd.cli.main",
+        "run",
+        chain,
+        "--resume",
+        "--snapshot",
+        str(folder),
         *flags,
-        "--until",
-        "walk_score" if refine and method in REFINED else "score",
-        "--seed",
-        str(seed),
     ]
     print("+", " ".join(command), flush=True)
     subprocess.run(command, cwd=ROOT, check=True)
-    keep(data, method, seed)
+
+
+def weights_of(folder: Path) -> Path:
+    """The weights of a finished run."""
+    return folder / read_json(folder / "run.json")["weights"]
 
 
 def run_folder(data: str, method: str, seed: int) -> Path:
@@ -93,7 +114,7 @@ def keep(data: str, method: str, seed: int) -> None:
     """Write the summary of a finished run: its scores, and what it ran on."""
     folder = run_folder(data, method, seed)
     run, entries = read_json(folder / "run.json"), []
-    for entry in read_scores(folder):
+    for entry in all_scores(folder):
         if entry["kind"] == "walk":  # of the maps before it
             own = {"kind": entries[-1]["kind"], "variant": "walk"}
             entries.append({**own, "miou": entry["miou"], "coverage": entry["coverage"]})
@@ -118,7 +139,14 @@ def keep(data: str, method: str, seed: int) -> None:
     summary["run"]["processor_seconds"] = run.get("processor_seconds")
     summary["losses"] = epoch_means(folder / "losses.jsonl")
     write_json(summary_path(data, method, seed), summary)
-    keep_counts(data, method, seed, folder, run, read_scores(folder))
+    keep_counts(data, method, seed, folder, run, all_scores(folder))
+
+
+def all_scores(folder: Path) -> list:
+    """The scores of a run, and that of the walk where another chain took its score maps."""
+    other = folder / "refined"
+    walked = [entry for entry in read_scores(other) if entry["kind"] == "walk"] if other.is_dir() else []
+    return [*read_scores(folder), *walked]
 
 
 def epoch_means(log: Path) -> dict:
@@ -138,9 +166,9 @@ def epoch_means(log: Path) -> dict:
 
 def keep_counts(data: str, method: str, seed: int, folder: Path, run: dict, scores: list) -> None:
     """Write the pixel counts of every image without CRF, and after the walk."""
-    kinds = list(dict.fromkeys(entry["kind"] for entry in scores if entry["kind"] != "walk"))
-    places = {kind: folder / "results" / f"seeds_{kind}" / "nocrf" for kind in kinds[:-1]}
-    places.update({kinds[-1]: folder / "results/seeds/nocrf", f"{kinds[-1]}_walk": folder / "walk/masks"})
+    places = seed_folders(folder, scores)
+    walked = folder / "refined" if (folder / "refined").is_dir() else folder
+    places[f"{list(places)[-1]}_walk"] = walked / "walk/masks"
     evaluated = tuple(run["eval_classes"] or range(len(run["classes"]) + 1))
     ids = list(scores[0]["per_image"])
     counts = {
@@ -149,6 +177,13 @@ def keep_counts(data: str, method: str, seed: int, folder: Path, run: dict, scor
         if place.is_dir()
     }
     np.savez_compressed(counts_path(data, method, seed), **counts)
+
+
+def seed_folders(folder: Path, scores: list) -> dict:
+    """Where a run's seeds without CRF lie, by kind of score maps; the method's own are the last."""
+    *others, own = dict.fromkeys(entry["kind"] for entry in scores if entry["kind"] != "walk")
+    places = {kind: folder / "results" / f"seeds_{kind}" / "nocrf" for kind in others}
+    return {**places, own: folder / "results/seeds/nocrf"}
 
 
 def brief(scores: dict) -> dict:

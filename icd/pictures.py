@@ -59,9 +59,10 @@ def overlay(photograph: np.ndarray, mask: np.ndarray) -> np.ndarray:
     return np.where((mask > 0)[..., None], blended, photograph)
 
 
-def write_picture(path, picture: np.ndarray) -> None:
-    """Write a picture (H, W, 3), uint8 RGB, as the suffix of its name says; atomically."""
-    _, content = cv2.imencode(Path(path).suffix, np.ascontiguousarray(picture[..., ::-1]))
+def write_picture(path, picture: np.ndarray, quality=95) -> None:
+    """Write a picture (H, W, 3), uint8 RGB, as the suffix of its name says, JPEG with a quality of 1..100; atomically."""
+    settings = [cv2.IMWRITE_JPEG_QUALITY, quality]
+    _, content = cv2.imencode(Path(path).suffix, np.ascontiguousarray(picture[..., ::-1]), settings)
     write_atomic(path, content.tobytes())
 
 
@@ -71,7 +72,7 @@ def picture_row(columns) -> np.ndarray:
     return cv2.resize(row, (max(1, round(row.shape[1] * ROW_HEIGHT / row.shape[0])), ROW_HEIGHT))
 
 
-def write_rows(path, rows) -> None:
+def write_rows(path, rows, quality=95) -> None:
     """Write rows under each other as JPEG, white where a row is shorter; atomically."""
     width = max(row.shape[1] for row in rows)
     white = (255, 255, 255)
@@ -79,7 +80,7 @@ def write_rows(path, rows) -> None:
         cv2.copyMakeBorder(row, 0, 0, 0, width - row.shape[1], cv2.BORDER_CONSTANT, value=white)
         for row in rows
     ]
-    write_picture(path, np.concatenate(rows))
+    write_picture(path, np.concatenate(rows), quality)
 
 
 def write_class_pictures(target, ids, image_root, map_folders) -> None:
