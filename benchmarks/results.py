@@ -72,12 +72,15 @@ def execute(data: str, method: str, seed: int, flags: list, refine: bool) -> Non
     flags = [*flags, "--seed", str(seed)]
     if data == "embedded" and method in STARTS:
         flags += ["--pretrained", str(weights_of(run_folder(data, STARTS[method], seed)))]
+    refined = ["--until", "walk_score"]
+    if refine and data == "animals" and method in REFINED:
+        refined += ["--set", ANIMAL_REFINERS[REFINED[method]]]
     own = refine and method in REFINED and method not in OTHER_CHAIN
-    call(method, folder, "--until", "walk_score" if own else "score", *flags)
+    call(method, folder, *(refined if own else ["--until", "score"]), *flags)
     if refine and method in OTHER_CHAIN:
         taken = {"train": weights_of(folder), "maps": folder / "results" / f"scores_{method}"}
         takes = [word for stage, path in taken.items() for word in ("--take", f"{stage}={path}")]
-        call(OTHER_CHAIN[method], folder / "refined", "--until", "walk_score", "--no-crf", *takes, *flags)
+        call(OTHER_CHAIN[method], folder / "refined", *refined, "--no-crf", *takes, *flags)
     keep(data, method, seed)
 
 
@@ -249,8 +252,7 @@ def animal_flags(shared: Path, method: str) -> list:
         "--eval-classes", ",".join(ANIMALS),
         "--pretrained", shared / "weights" / "mobilenetv2_1.0-imagenet-fp16.params",
     ]  # fmt: skip
-    refiner = ["--set", ANIMAL_REFINERS[REFINED[method]]] if method in REFINED else []
-    return [*ANIMAL_FLAGS.split(), *refiner, *map(str, paths)]
+    return [*ANIMAL_FLAGS.split(), *map(str, paths)]
 
 
 def main() -> None:

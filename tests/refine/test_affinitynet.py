@@ -178,7 +178,7 @@ def test_training_graph(golden, parity, network, name):
     parity("AffinityNet", f"training {name}: losses", [*ours, total.asscalar()], g["train_losses"], 2e-6)
     norms = gradient_norms(network, ("f8_3", "f8_4", "f8_5", "f9"))
     # In b some values before ReLUs lie at 0 within rounding: on one processor or another, norms differ by 1e-4 of themselves.
-    limit = {"a": 5e-7, "b": 5e-6}[name]
+    limit = {"a": 5e-7, "b": 2e-5}[name]
     parity("AffinityNet", f"training {name}: gradient norms", norms, g["train_grad_norms"], limit)
 
 
