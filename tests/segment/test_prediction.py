@@ -22,11 +22,7 @@ from icd.grid import interpolation
 from icd.segment import SEGMENTERS, segmentation_recipe
 
 CHANGES = {"infer_scales": (0.5, 1.0), "infer_mirror": True}
-EXPORTED = [
-    *SEGMENTERS,
-    "gluoncv:fcn_resnet50",
-    pytest.param("gluoncv:deeplab_resnet50", marks=pytest.mark.slow),
-]
+EXPORTED = [*SEGMENTERS, pytest.param("gluoncv:deeplab_resnet50", marks=pytest.mark.slow)]
 
 
 def make_segmenter(name="deeplab_v1", **changes):
