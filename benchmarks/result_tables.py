@@ -54,7 +54,9 @@ DIFFERENCES = (
     ("PPC − SEAM", ("ppc-voc12", "SEAM+PPC", "SEAM"), ("ppc", "ppc"), ("seam", "seam")),
     ("PPC − EPS", ("ppc-voc12", "EPS+PPC", "EPS"), ("ppc_eps", "ppc_eps"), ("eps", "eps")),
     ("AffinityNet − the maps before it", ("ppc-voc12", "SEAM+PPC after AffinityNet", "SEAM+PPC"), ("ppc", "walk"), ("ppc", "ppc")),
-    ("IRN − the maps before it (published: its CAM's, here: VWE's)", ("irn-voc12", "pseudo labels", "CAM"), ("vwe", "walk"), ("vwe", "vwe")),
+    ("AffinityNet − the maps before it, of PPC on EPS", None, ("ppc_eps", "walk"), ("ppc_eps", "ppc_eps")),
+    ("IRN − its CAM", ("irn-voc12", "pseudo labels", "CAM"), ("irn", "walk"), ("irn", "cam")),
+    ("IRN − VWE's maps before it", None, ("vwe", "walk"), ("vwe", "vwe")),
 )  # fmt: skip
 BEST = (
     "seam",
@@ -155,9 +157,9 @@ def per_class(data: str) -> str:
 
 
 def loss_curves(data: str) -> str:
-    """The mean of SEAM's and PPC's loss terms in each epoch, first seed."""
+    """The mean of the loss terms of VWE, SEAM and PPC in each epoch, first seed."""
     lines = []
-    for method in ("seam", "ppc", "ppc_eps"):
+    for method in ("vwe", "seam", "ppc", "ppc_eps"):
         for summary in summaries(data, method)[:1]:
             for term, means in summary.get("losses", {}).items():
                 lines.append(

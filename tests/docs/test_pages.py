@@ -137,3 +137,15 @@ def test_the_methods_page_knows_every_chain():
 def test_a_block_that_nobody_generates_is_an_error():
     with pytest.raises(KeyError):
         generated.expand("```{generated} nonsense icd\n```")
+
+
+def test_what_was_measured_stands_on_a_method_s_page():
+    """No page of a method says that nothing was measured while benchmarks/results/ has runs of it."""
+    shown = {
+        name
+        for page in (DOCS / "methods").glob("*.md")
+        for line in re.findall(r"\{generated\} measured (.+)", page.read_text())
+        for name in line.split()
+    }
+    kept = {path.name.split("-")[1] for path in (DOCS.parent / "benchmarks" / "results").glob("*-0.json")}
+    assert kept and kept <= shown
