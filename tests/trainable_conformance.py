@@ -5,6 +5,8 @@ A shared suite inherits this class and says how to build and to train.
 
 from __future__ import annotations
 
+import gc
+
 import numpy as np
 
 from icd.compat import mx
@@ -67,6 +69,16 @@ class TrainableConformance:
         trained = {n: p for n, p in trainable.collect_params().items() if p.grad_req != "null"}
         assert trained
         assert not [name for name, p in trained.items() if not np.abs(p.grad().asnumpy()).any()]
+
+    def test_nothing_of_a_step_stays(self):
+        trainable = self.build()
+        trainer, alive = make_trainer(trainable), []
+        for steps in (range(2), range(2, 5)):
+            self.train(trainable, trainer, steps)
+            mx.nd.waitall()
+            gc.collect()
+            alive.append(sum(isinstance(one, mx.nd.NDArray) for one in gc.get_objects()))
+        assert alive[0] and alive[1] <= alive[0]
 
     def test_hybridized_equals_imperative(self):
         results = []

@@ -150,7 +150,8 @@ class PairAffinities(mx.autograd.Function):
     def forward(self, f):
         """Map f (N, K, h, w) to a (N, D, sources)."""
         a = affinities_of(f, self.pairs)
-        self.save_for_backward(f, a)
+        # Without its place in the record: it leads to this function, and the circle through the engine would stay for ever.
+        self.save_for_backward(f, a.detach())
         return a
 
     def backward(self, gradient):
