@@ -180,8 +180,8 @@ def conditions(data: str, split: str) -> str:
         "the quality of score maps from that of thresholds; do not compare it with published results. Column *saliency*: the "
         "seeds use saliency maps too, by each method's own rule; the brackets hold the share of pixels that are not 255, in "
         "which the rules differ; the column beside it counts every 255 as an error (policy `error`). Column *refined*: the score "
-        "maps after the walk of the method's own chain, along boundaries of IRN (VWE) or affinities of AffinityNet (SEAM, "
-        "PPC), without CRF. All runs use the weights of the last epoch.",
+        "maps after a walk along boundaries of IRN (IRN's CAM, VWE) or affinities of AffinityNet (SEAM, PPC; PPC on EPS in "
+        "PPC's chain), without CRF. All runs use the weights of the last epoch.",
         "",
         "| run | random seeds | backbone, initial weights | background threshold | recipe | machine | processor seconds without workers |",
         "|---|---|---|---|---|---|---|",
