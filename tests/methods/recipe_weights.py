@@ -29,7 +29,7 @@ def set_values(block, value_of) -> None:
         if value is None:
             parameter.initialize()
         else:
-            values[name] = mx.nd.from_numpy(np.ascontiguousarray(value, np.float32))
+            values[name] = mx.nd.array(value, dtype="float32")
     block.collect_params().load_dict(values, ctx=mx.cpu(), allow_missing=True)
 
 
